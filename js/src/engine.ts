@@ -1,0 +1,75 @@
+/**
+ * The seam between the page side (loader/) and the swarm side (swarm/, coordinator/).
+ *
+ * The loader knows elements, the worker and byte ranges; the engine knows manifests, peers and
+ * segments. Nothing else crosses.
+ */
+
+/** The part of an HTMLMediaElement that the scheduler reads deadlines from. */
+export interface Playback {
+  readonly currentTime: number;
+  readonly duration: number;
+  readonly playbackRate: number;
+  readonly paused: boolean;
+  readonly seeking: boolean;
+  readonly ended: boolean;
+  readonly readyState: number;
+  readonly buffered: TimeRanges;
+}
+
+export interface ContentStats {
+  readonly url: string;
+  readonly key: string;
+  readonly size: number;
+  readonly segments: number;
+  readonly held: number;
+  readonly peers: number;
+  /** Verified bytes. */
+  readonly fromPeers: number;
+  readonly fromOrigin: number;
+  readonly fromCache: number;
+  readonly uploaded: number;
+  readonly rejected: number;
+  readonly stalls: number;
+  /** Why bytes came from the origin, by cause, e.g. {urgent: 3, "no-peer": 20}. */
+  readonly causes: Readonly<Record<string, number>>;
+}
+
+export interface Content {
+  readonly url: string;
+  readonly key: string;
+  readonly size: number;
+  readonly type: string;
+  /**
+   * The bytes [start, end), in order, in pieces of any size. Never rejects for a peer's sake:
+   * rejects only when the origin itself fails too, or `signal` is aborted.
+   */
+  read(start: number, end: number, signal: AbortSignal): AsyncIterable<Uint8Array>;
+  /** A player of this content; its clock gives the deadlines. Returns the detach function. */
+  attach(playback: Playback): () => void;
+  stats(): ContentStats;
+}
+
+export interface Engine {
+  /** The content behind a media URL (absolute), or null where it must play direct. Never rejects. */
+  content(url: string): Promise<Content | null>;
+  /** What is known without asking: a content already opened. */
+  known(url: string): Content | null;
+  stats(): EngineStats;
+  close(): void;
+}
+
+export interface EngineStats {
+  readonly id: string;
+  readonly transport: "websocket" | "mailbox" | "none";
+  readonly peers: readonly PeerStats[];
+  readonly contents: readonly ContentStats[];
+}
+
+export interface PeerStats {
+  readonly id: string;
+  readonly state: "connecting" | "open" | "closed";
+  readonly rttMs: number | null;
+  readonly received: number;
+  readonly sent: number;
+}

@@ -1,0 +1,69 @@
+"""Opening a SQLite file that several processes share, and surviving a corrupt one."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+import time
+from pathlib import Path
+
+__all__ = ["open_database"]
+
+log = logging.getLogger("p2pcdn.sqlite")
+
+
+def open_database(path: Path | None, schema: str, *, timeout_s: float = 5.0) -> sqlite3.Connection:
+    """Open (or make) the database at `path` and apply `schema` (idempotent statements).
+
+    Write-ahead logging, so readers never wait for the one writer. A file that SQLite calls
+    corrupt is moved aside (`name.corrupt-<unix time>`) and made anew: everything kept here
+    can be made again. Where the file cannot be had at all (read-only disk, no space), the
+    database lives in memory and the reason is logged once.
+
+    Args:
+        path: The file, or None for a private in-memory database.
+        schema: SQL run at every opening, e.g. `CREATE TABLE IF NOT EXISTS ...`.
+        timeout_s: How long a statement waits for another process's lock.
+
+    Returns:
+        A connection in autocommit mode, usable from any thread (callers lock).
+    """
+    if path is None:
+        return _connect(":memory:", schema, timeout_s)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return _connect(str(path), schema, timeout_s)
+    except sqlite3.OperationalError as error:
+        # Locked, read-only, no space: the file may be fine, so it is left where it is.
+        reason: Exception = error
+    except sqlite3.DatabaseError as error:
+        aside = path.with_name(f"{path.name}.corrupt-{int(time.time())}")
+        log.warning("%s is corrupt (%s): moved to %s and made anew", path, error, aside.name)
+        try:
+            path.replace(aside)
+            for suffix in ("-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            return _connect(str(path), schema, timeout_s)
+        except (OSError, sqlite3.Error) as again:
+            reason = again
+    except OSError as error:
+        reason = error
+    log.warning("%s cannot be used (%s): kept in memory of this process instead", path, reason)
+    return _connect(":memory:", schema, timeout_s)
+
+
+def _connect(name: str, schema: str, timeout_s: float) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        name, timeout=timeout_s, isolation_level=None, check_same_thread=False
+    )
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.executescript(schema)
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):
+            connection.close()
+        raise
+    return connection
