@@ -1,0 +1,370 @@
+"""Django's habit: `MIDDLEWARE = ["p2pcdn.django.P2PCDNMiddleware", ...]`, sync and async.
+
+Settings stand in `P2PCDN = {"HUD": True, ...}`. The middleware belongs outside (before)
+`GZipMiddleware`, which would compress the very byte ranges that players ask for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+from urllib.parse import quote
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.conf import settings
+from django.core.exceptions import MiddlewareNotUsed
+from django.http import HttpRequest, HttpResponse
+from starlette.types import Scope
+
+from p2pcdn.config import Config
+from p2pcdn.media.django_origin import DjangoOrigin
+from p2pcdn.media.ranges import RangePlan, plan_range
+from p2pcdn.media.types import is_media_type
+from p2pcdn.page.transform import PageTransform, is_candidate_type, plan, strip_etag_suffix
+from p2pcdn.runtime import PATH_SAFE, Background, Site
+from p2pcdn.wsgi_bridge import MAX_BODY_BYTES, Answer, run
+
+__all__ = ["P2PCDNMiddleware"]
+
+log = logging.getLogger("p2pcdn.django")
+
+_CHUNK_BYTES = 64 * 1024
+
+
+class P2PCDNMiddleware:
+    """p2pcdn as a Django middleware class."""
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self.config = Config.load(
+            framework=getattr(settings, "P2PCDN", {}), framework_name="settings.P2PCDN"
+        )
+        if not self.config.enabled:
+            raise MiddlewareNotUsed("P2PCDN is not enabled")
+        self.get_response = get_response
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
+            markcoroutinefunction(self)
+        origin = DjangoOrigin(get_response, self.is_async)
+        # Django hands no WebSocket to its middleware, under ASGI either: `P2PCDN(application)`
+        # around the whole ASGI application has them.
+        self.site = Site(
+            self.config, origin, socket=False, secret=lambda: settings.SECRET_KEY or None
+        )
+        _warn_of_order(settings.MIDDLEWARE)
+
+    def __call__(self, request: HttpRequest) -> Any:
+        if self.is_async:
+            return self._acall(request)
+        if self.site.owns(request.path_info):
+            body = _body(request)
+            if body is None:
+                return _too_large()
+            return _response(Background.here().run(run(self.site, _scope(request), body)))
+        _strip_etags(request)
+        return self._leaving(request, self.get_response(request))
+
+    async def _acall(self, request: HttpRequest) -> Any:
+        if self.site.owns(request.path_info):
+            body = _body(request)
+            if body is None:
+                return _too_large()
+            return _response(await run(self.site, _scope(request), body))
+        _strip_etags(request)
+        answer: Awaitable[Any] = self.get_response(request)
+        return self._leaving(request, await answer)
+
+    def _leaving(self, request: HttpRequest, response: Any) -> Any:
+        if request.method not in ("GET", "HEAD"):
+            return response
+        content_type = response.headers.get("Content-Type", "")
+        if is_candidate_type(content_type) or response.status_code == 304:
+            self._page(request, response)
+        elif request.method == "GET" and is_media_type(content_type):
+            self._media(request, response, content_type)
+        return response
+
+    # --- a page ------------------------------------------------------------------------
+
+    def _page(self, request: HttpRequest, response: Any) -> None:
+        server_prefix = _prefix(request)
+        options = self.site.page_options(server_prefix)
+        if options is None:
+            return
+        page = plan(
+            method=request.method or "GET",
+            page_url=f"{options.prefix}{_target(request)}",
+            request_headers=_request_headers(request),
+            status=response.status_code,
+            headers=[(n.encode("latin-1"), v.encode("latin-1")) for n, v in response.items()],
+            options=options,
+        )
+        if page is None:
+            return
+        headers = page.headers
+        if response.streaming:
+            source = response.streaming_content
+            rewrite = self._astream if response.is_async else self._stream
+            response.streaming_content = rewrite(page, options.prefix, source)
+        elif request.method == "GET" and response.status_code != 304:
+            content = page.feed(response.content) + page.close()
+            response.content = content
+            headers = page.with_length(len(content))
+            self.site.seen(options.prefix, page.media)
+        _set_headers(response, headers)
+
+    def _stream(self, page: PageTransform, prefix: str, source: Any) -> Iterator[bytes]:
+        for piece in source:
+            yield page.feed(piece)
+        yield page.close()
+        self.site.seen(prefix, page.media)
+
+    async def _astream(self, page: PageTransform, prefix: str, source: Any) -> AsyncIterator[bytes]:
+        async for piece in source:
+            yield page.feed(piece)
+        yield page.close()
+        self.site.seen(prefix, page.media)
+
+    # --- a media file ------------------------------------------------------------------
+
+    def _media(self, request: HttpRequest, response: Any, content_type: str) -> None:
+        target = _target(request)
+        status: int = response.status_code
+        self.site.library.served(target, content_type, status)
+        part: RangePlan | None = None
+        wanted = request.META.get("HTTP_RANGE")
+        if wanted is not None and status == 200:
+            part = plan_range(
+                method="GET",
+                range_header=wanted,
+                if_range=request.META.get("HTTP_IF_RANGE"),
+                status=status,
+                headers=list(response.items()),
+            )
+        if not response.streaming:
+            content = response.content
+            if part is not None:
+                content = part.slice(content)
+                response.content = content
+                response.status_code = part.status
+                _set_headers(
+                    response, [(n.encode("latin-1"), v.encode("latin-1")) for n, v in part.headers]
+                )
+            self._count(target, len(content), len(content), response.status_code, part)
+            return
+        sent = _Sent()
+        file = getattr(response, "file_to_stream", None)
+        declared = int(response.headers.get("Content-Length") or 0)
+        if part is not None:
+            declared = part.stop - part.start
+            self._slice(request, response, part, file, sent)
+        elif file is not None and hasattr(request, "scope"):
+            # Django would read the whole file into memory to serve it asynchronously.
+            response.streaming_content = _aread(file, None, sent)
+        elif file is not None:
+            sent.follow(file)
+        elif response.is_async:
+            response.streaming_content = sent.acount(response.streaming_content)
+        else:
+            response.streaming_content = sent.count(response.streaming_content)
+        status = response.status_code
+
+        def closing() -> None:
+            self._count(target, sent.bytes, declared, status, part)
+
+        # First of the closers: the file still tells its position then.
+        response._resource_closers.insert(0, closing)
+
+    def _slice(
+        self, request: HttpRequest, response: Any, part: RangePlan, file: Any, sent: _Sent
+    ) -> None:
+        if file is not None and _seek(file, part.start):
+            length = part.stop - part.start
+            response.streaming_content = (
+                _aread(file, length, sent)
+                if hasattr(request, "scope")
+                else _read(file, length, sent)
+            )
+        elif response.is_async:
+            response.streaming_content = sent.acount(_asliced(response.streaming_content, part))
+        else:
+            response.streaming_content = sent.count(map(part.slice, response.streaming_content))
+        response.status_code = part.status
+        _set_headers(
+            response, [(n.encode("latin-1"), v.encode("latin-1")) for n, v in part.headers]
+        )
+
+    def _count(
+        self, target: str, sent: int, declared: int, status: int, part: RangePlan | None
+    ) -> None:
+        self.site.recorder.origin(
+            target,
+            sent=sent,
+            whole=status == 200 and part is None,
+            aborted=sent < declared,
+            status=status,
+        )
+
+
+class _Sent:
+    """How many bytes of a response's body have left."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+        self._file: Any = None
+        self._start = 0
+
+    @property
+    def bytes(self) -> int:
+        if self._file is not None:
+            try:
+                return max(0, int(self._file.tell()) - self._start)
+            except (OSError, ValueError):
+                return 0
+        return self._bytes
+
+    def add(self, size: int) -> None:
+        self._bytes += size
+
+    def follow(self, file: Any) -> None:
+        """Count by the file's own position: the server may hand it to the kernel."""
+        try:
+            self._start = int(file.tell())
+            self._file = file
+        except (OSError, ValueError, AttributeError):
+            self._file = None
+
+    def count(self, source: Any) -> Iterator[bytes]:
+        for piece in source:
+            if piece:
+                yield piece
+                self.add(len(piece))
+
+    async def acount(self, source: Any) -> AsyncIterator[bytes]:
+        async for piece in source:
+            if piece:
+                yield piece
+                self.add(len(piece))
+
+
+def _read(file: Any, left: int, sent: _Sent) -> Iterator[bytes]:
+    while left > 0 and (piece := file.read(min(left, _CHUNK_BYTES))):
+        left -= len(piece)
+        yield piece
+        sent.add(len(piece))
+
+
+async def _aread(file: Any, left: int | None, sent: _Sent) -> AsyncIterator[bytes]:
+    while left is None or left > 0:
+        size = _CHUNK_BYTES if left is None else min(left, _CHUNK_BYTES)
+        piece = await asyncio.to_thread(file.read, size)
+        if not piece:
+            return
+        if left is not None:
+            left -= len(piece)
+        yield piece
+        sent.add(len(piece))
+
+
+async def _asliced(source: Any, part: RangePlan) -> AsyncIterator[bytes]:
+    async for piece in source:
+        yield part.slice(piece)
+
+
+def _seek(file: Any, position: int) -> bool:
+    try:
+        file.seek(position)
+    except (OSError, ValueError, AttributeError):
+        return False
+    return True
+
+
+def _set_headers(response: Any, headers: list[tuple[bytes, bytes]]) -> None:
+    kept = {name.lower() for name, _ in headers}
+    for name in [name for name, _ in response.items() if name.lower().encode() not in kept]:
+        del response.headers[name]
+    for raw_name, value in headers:
+        response.headers[raw_name.decode("latin-1")] = value.decode("latin-1")
+
+
+def _strip_etags(request: HttpRequest) -> None:
+    for name in ("HTTP_IF_NONE_MATCH", "HTTP_IF_MATCH"):
+        value = request.META.get(name)
+        if value:
+            request.META[name] = strip_etag_suffix(value.encode("latin-1")).decode("latin-1")
+
+
+def _prefix(request: HttpRequest) -> str:
+    return str(request.path[: len(request.path) - len(request.path_info)]).rstrip("/")
+
+
+def _target(request: HttpRequest) -> str:
+    path = quote(request.path_info, safe=PATH_SAFE)
+    query = request.META.get("QUERY_STRING", "")
+    return f"{path}?{query}" if query else path
+
+
+def _request_headers(request: HttpRequest) -> list[tuple[bytes, bytes]]:
+    return [
+        (name.lower().encode("latin-1"), str(value).encode("latin-1", "replace"))
+        for name, value in request.headers.items()
+    ]
+
+
+def _body(request: HttpRequest) -> bytes | None:
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    if not str(length).isdigit() or int(length) > MAX_BODY_BYTES:
+        return None
+    return bytes(request.read(int(length))) if int(length) else b""
+
+
+def _scope(request: HttpRequest) -> Scope:
+    path = request.path
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": "1.1",
+        "method": request.method,
+        "scheme": request.scheme,
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": _prefix(request),
+        "query_string": request.META.get("QUERY_STRING", "").encode("latin-1"),
+        "headers": _request_headers(request),
+        "client": (request.META.get("REMOTE_ADDR") or "", 0),
+        "server": (request.META.get("SERVER_NAME", ""), int(request.META.get("SERVER_PORT") or 0)),
+        "state": {},
+    }
+
+
+def _response(answer: Answer) -> HttpResponse:
+    response = HttpResponse(answer.body, status=answer.status)
+    del response.headers["Content-Type"]
+    for name, value in answer.headers:
+        response.headers[name] = value
+    return response
+
+
+def _too_large() -> HttpResponse:
+    return HttpResponse(
+        f"at most {MAX_BODY_BYTES} bytes are taken here\n", status=413, content_type="text/plain"
+    )
+
+
+def _warn_of_order(middleware: list[str]) -> None:
+    ours = f"{P2PCDNMiddleware.__module__}.{P2PCDNMiddleware.__qualname__}"
+    gzip = "django.middleware.gzip.GZipMiddleware"
+    if (
+        ours in middleware
+        and gzip in middleware
+        and middleware.index(gzip) < middleware.index(ours)
+    ):
+        log.warning(
+            "%s stands after GZipMiddleware, which then compresses byte ranges of videos: "
+            "put it before GZipMiddleware in MIDDLEWARE",
+            ours,
+        )

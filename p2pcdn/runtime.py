@@ -1,0 +1,262 @@
+"""What one `P2PCDN` owns: settings, library, hub, statistics and the mounted app.
+
+Made cheaply when the site's code is imported, so before any server forks; sockets, threads
+and files are opened on first use, in the process and on the event loop that use them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import threading
+import weakref
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Mount
+from starlette.types import Receive, Scope, Send
+
+from p2pcdn.config import Config
+from p2pcdn.hub import Hub, open_hub
+from p2pcdn.media.library import Library
+from p2pcdn.media.origin import Origin
+from p2pcdn.page.patterns import compile_patterns
+from p2pcdn.page.transform import PageOptions
+from p2pcdn.stats import Recorder
+from p2pcdn.web import assets, coordinator, dashboard, manifest, metrics
+from p2pcdn.web import stats as stats_routes
+
+__all__ = ["INTERNAL", "PATH_SAFE", "Background", "Site", "local_path"]
+
+log = logging.getLogger("p2pcdn")
+
+INTERNAL = "p2pcdn.internal"
+"""Key in an environ or scope of our own anonymous sub-requests: the adapters step aside."""
+
+PATH_SAFE = "/!$&'()*+,;=:@-._~"
+"""What stays as it is when a decoded path is percent-encoded again (RFC 3986, pchar and /)."""
+
+_T = TypeVar("_T")
+
+
+class Site:
+    """One site: everything that its pages, media requests and mounted endpoints share.
+
+    Args:
+        config: The settings.
+        origin: How to ask the site itself for a media file.
+        socket: Whether the adapter can hold WebSockets.
+        secret: Finds the framework's secret key, at first use (settings may come late).
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        origin: Origin,
+        *,
+        socket: bool,
+        secret: Callable[[], str | bytes | None] = lambda: None,
+    ) -> None:
+        self.config = config
+        self.origin = origin
+        self._ours = (config.mount, config.coordinator_path)
+        self._named = compile_patterns(config.include, config.exclude)
+        self._framework_secret = secret
+        self._socket = socket
+        self._lock = threading.Lock()
+        self._parts: _Parts | None = None
+        self._options: dict[str, PageOptions] = {}
+        _sites.add(self)
+
+    # --- what the adapters ask ---------------------------------------------------------
+
+    def owns(self, path: str) -> bool:
+        """Whether `path` (below the site's prefix) is one of the mounted endpoints."""
+        for mount in self._ours:
+            if path.startswith(mount) and path[len(mount) : len(mount) + 1] in ("", "/"):
+                return True
+        return False
+
+    def prefix(self, server_prefix: str) -> str:
+        """The prefix that visitors see, for what the server calls its own."""
+        public = self.config.public_prefix
+        return server_prefix.rstrip("/") if public is None else public
+
+    def page_options(self, server_prefix: str) -> PageOptions | None:
+        """How a page is rewritten; None while there is no built loader to point to."""
+        prefix = self.prefix(server_prefix)
+        known = self._options.get(prefix)
+        if known is None:
+            version = self.parts.assets.version
+            mount = f"{prefix}{self.config.mount}"
+            known = PageOptions(
+                loader_url=f"{mount}/loader.js?v={version}",
+                noscript_url=f"{mount}/noscript.css",
+                shareable=lambda target: self._shareable(prefix, target),
+                prefix=prefix,
+            )
+            # A server names one prefix, a client none; yet SCRIPT_NAME may come from a
+            # header in some set-ups, so the number of remembered ones is bounded.
+            if len(self._options) < 64:
+                self._options[prefix] = known
+        return known
+
+    def seen(self, prefix: str, media: Iterable[str]) -> None:
+        """A page under `prefix` showed these absolute media URLs (path and query)."""
+        if media:
+            self.library.seen([target[len(prefix) :] for target in media])
+
+    def _shareable(self, prefix: str, target: str) -> bool:
+        if not target.startswith(prefix + "/"):
+            return False
+        path = target[len(prefix) :].partition("?")[0]
+        return self._named(path) and not self.owns(path)
+
+    # --- what it is made of ------------------------------------------------------------
+
+    @property
+    def parts(self) -> _Parts:
+        """The parts, made at first use."""
+        parts = self._parts
+        if parts is None:
+            with self._lock:
+                parts = self._parts
+                if parts is None:
+                    parts = self._parts = _Parts(self, self._secret())
+        return parts
+
+    @property
+    def library(self) -> Library:
+        return self.parts.library
+
+    @property
+    def recorder(self) -> Recorder:
+        return self.parts.recorder
+
+    async def web(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The mounted ASGI app; `scope["path"]` includes `scope["root_path"]` (ASGI spec)."""
+        await self.parts.app(scope, receive, send)
+
+    def local(self, path: str) -> bool:
+        """Whether a path below the prefix may be shared."""
+        return self._named(path.partition("?")[0]) and not self.owns(path.partition("?")[0])
+
+    def _secret(self) -> bytes:
+        secret = self.config.secret or self._framework_secret()
+        if secret:
+            return secret.encode() if isinstance(secret, str) else secret
+        return _kept_secret(self.config.folder() / "secret")
+
+
+class _Parts:
+    def __init__(self, site: Site, secret: bytes) -> None:
+        config = site.config
+        folder = config.folder()
+        self.assets = assets.Assets(config, socket=site._socket)
+        self.recorder = Recorder(config, folder=folder)
+        self.library = Library(config, site.origin, folder=folder, shareable=site.local)
+        self.hub: Hub = open_hub(config, secret=secret, site=str(folder))
+        mounted: list[BaseRoute] = [
+            *self.assets.routes(),
+            *manifest.routes(self.library, self.hub.issue_token),
+            *stats_routes.routes(self.recorder, config, live=self.hub.snapshot),
+            *dashboard.routes(config),
+            *metrics.routes(self.recorder, config, live=self.hub.snapshot),
+        ]
+        self.app = Starlette(
+            routes=[
+                Mount(config.mount, routes=mounted),
+                Mount(config.coordinator_path, routes=coordinator.routes(self.hub, config)),
+            ]
+        )
+
+
+def _kept_secret(file: Path) -> bytes:
+    """The site's secret, made once and kept where all its workers find the same one."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with contextlib.suppress(FileExistsError):
+            fresh = file.with_name(f"{file.name}.{os.getpid()}.{secrets.token_hex(4)}")
+            fresh.touch(mode=0o600)
+            fresh.write_bytes(secrets.token_bytes(32))
+            try:
+                os.link(fresh, file)  # atomic: the first worker's secret stands for all
+            finally:
+                fresh.unlink()
+        kept = file.read_bytes()
+        if len(kept) >= 32:
+            return kept
+        log.warning("%s is too short to be a secret: one of this process alone is used", file)
+    except OSError as error:
+        log.warning("%s cannot be kept (%s): several workers need the `secret` option", file, error)
+    return secrets.token_bytes(32)
+
+
+def local_path(scope: Mapping[str, Any]) -> str:
+    """The path below `root_path`, for servers and frameworks of both readings.
+
+    The ASGI specification has `path` include `root_path`; Starlette before 0.33 and some
+    servers leave it out.
+    """
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "").rstrip("/")
+    if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
+        return path[len(root) :] or "/"
+    return path
+
+
+class Background:
+    """One event loop in a daemon thread for each process, for servers that have none (WSGI)."""
+
+    _lock = threading.Lock()
+    _current: Background | None = None
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self._run, name="p2pcdn", daemon=True)
+        self.thread.start()
+
+    @classmethod
+    def here(cls) -> Background:
+        """This process's loop; a fork gets one of its own."""
+        current = cls._current
+        if current is None or current.pid != os.getpid():
+            with cls._lock:
+                current = cls._current
+                if current is None or current.pid != os.getpid():
+                    current = cls._current = cls()
+        return current
+
+    def run(self, work: Coroutine[Any, Any, _T], *, timeout_s: float = 30.0) -> _T:
+        """Run `work` on the loop and wait for it.
+
+        Raises:
+            TimeoutError: It took longer than `timeout_s`; it is cancelled.
+        """
+        future = asyncio.run_coroutine_threadsafe(work, self.loop)
+        try:
+            return future.result(timeout_s)
+        except TimeoutError:
+            future.cancel()
+            raise
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+
+def _after_fork() -> None:
+    # A lock that another thread held while this process was forked would stay held for ever.
+    Background._lock = threading.Lock()
+    for site in list(_sites):
+        site._lock = threading.Lock()
+
+
+_sites: weakref.WeakSet[Site] = weakref.WeakSet()
+os.register_at_fork(after_in_child=_after_fork)

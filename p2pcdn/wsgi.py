@@ -1,0 +1,380 @@
+"""The WSGI adapter (PEP 3333): a thin shell around `page`, `media` and the mounted app."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+from urllib.parse import quote
+
+from p2pcdn.config import Config
+from p2pcdn.media.origin import WSGIOrigin
+from p2pcdn.media.ranges import RangePlan, plan_range
+from p2pcdn.media.types import is_media_type
+from p2pcdn.middleware import P2PCDN
+from p2pcdn.page.transform import PageTransform, is_candidate_type, plan, strip_etag_suffix
+from p2pcdn.runtime import INTERNAL, PATH_SAFE, Site
+from p2pcdn.wsgi_bridge import answer
+
+__all__ = ["WSGIMiddleware"]
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+StrHeaders = list[tuple[str, str]]
+
+_WHOLE_BODY_BYTES = 400 * 1024
+"""A page whose declared length is at most this is gathered, so that its new length is exact.
+
+Twice this (before and after rewriting) stays below 1 MB for each request in flight.
+"""
+
+
+class WSGIMiddleware(P2PCDN):
+    """`P2PCDN(app)` for a WSGI app."""
+
+    def __init__(
+        self,
+        app: Callable[..., Any],
+        config: Config,
+        *,
+        secret: Callable[[], str | bytes | None] = lambda: None,
+    ) -> None:
+        self.app = app
+        self.config = config
+        self.site = Site(config, WSGIOrigin(app), socket=False, secret=secret)
+
+    def __new__(cls, app: Callable[..., Any], config: Config, **_: Any) -> WSGIMiddleware:
+        instance: WSGIMiddleware = object.__new__(cls)
+        return instance
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if not self.config.enabled or INTERNAL in environ:
+            return self.app(environ, start_response)  # type: ignore[no-any-return]
+        path = environ.get("PATH_INFO", "")
+        if self.site.owns(path):
+            return answer(self.site, environ, start_response)
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return self.app(environ, start_response)  # type: ignore[no-any-return]
+        for name in ("HTTP_IF_NONE_MATCH", "HTTP_IF_MATCH"):
+            if name in environ:
+                environ[name] = strip_etag_suffix(environ[name].encode("latin-1")).decode("latin-1")
+        response = _Response(self.site, environ, start_response)
+        result = self.app(environ, response.start)
+        if response.untouched:
+            return result  # type: ignore[no-any-return]
+        return response.body(result)
+
+
+class _Response:
+    """The `start_response` that the app sees: decides there, then steps aside."""
+
+    __slots__ = (
+        "_environ",
+        "_head",
+        "_page",
+        "_range",
+        "_site",
+        "_start_response",
+        "_media_status",
+        "_written",
+        "untouched",
+    )
+
+    def __init__(self, site: Site, environ: Environ, start_response: StartResponse) -> None:
+        self._site = site
+        self._environ = environ
+        self._start_response = start_response
+        self._head: tuple[str, StrHeaders, Any] | None = None
+        self._page: PageTransform | None = None
+        self._range: RangePlan | None = None
+        self._media_status = 0
+        self._written: list[bytes] = []
+        self.untouched = False  # decided: the app's own iterable goes to the server
+
+    # --- the response's start ------------------------------------------------------------
+
+    def start(self, status: str, headers: StrHeaders, exc_info: Any = None) -> Callable[..., Any]:
+        content_type = ""
+        for name, value in headers:
+            if name.lower() == "content-type":
+                content_type = value
+                break
+        if is_candidate_type(content_type) or status.startswith("304"):
+            write = self._start_page(status, headers, exc_info)
+        elif self._environ["REQUEST_METHOD"] == "GET" and is_media_type(content_type):
+            write = self._start_media(status, headers, exc_info, content_type)
+        else:
+            write = None
+        if write is None:
+            self._page = self._range = self._head = None
+            self._media_status = 0
+            self.untouched = True
+            write = self._pass_on(status, headers, exc_info)
+        return write
+
+    def _pass_on(self, status: str, headers: StrHeaders, exc_info: Any) -> Callable[..., Any]:
+        if exc_info is None:
+            return self._start_response(status, headers)  # type: ignore[no-any-return]
+        return self._start_response(status, headers, exc_info)  # type: ignore[no-any-return]
+
+    def _start_page(self, status: str, headers: StrHeaders, exc_info: Any) -> Any:
+        environ = self._environ
+        options = self._site.page_options(environ.get("SCRIPT_NAME", ""))
+        if options is None:
+            return None
+        page = plan(
+            method=environ["REQUEST_METHOD"],
+            page_url=f"{options.prefix}{_target(environ)}",
+            request_headers=_request_headers(environ),
+            status=int(status[:3]),
+            headers=[(n.encode("latin-1"), v.encode("latin-1")) for n, v in headers],
+            options=options,
+        )
+        if page is None:
+            return None
+        self.untouched = False
+        self._page = page
+        self._head = (status, headers, exc_info)
+        return self._write_page
+
+    def _write_page(self, data: bytes) -> None:
+        """PEP 3333's imperative `write`: what it is given comes before the iterable."""
+        self._written.append(data)
+
+    def _start_media(
+        self, status: str, headers: StrHeaders, exc_info: Any, content_type: str
+    ) -> Any:
+        environ = self._environ
+        code = int(status[:3])
+        self._site.library.served(_target(environ), content_type, code)
+        self.untouched = False
+        self._media_status = code
+        wanted = environ.get("HTTP_RANGE")
+        if wanted is not None and code == 200:
+            self._range = plan_range(
+                method="GET",
+                range_header=wanted,
+                if_range=environ.get("HTTP_IF_RANGE"),
+                status=code,
+                headers=headers,
+            )
+        if self._range is None:
+            self._head = (status, headers, exc_info)
+            return self._pass_on(status, headers, exc_info)
+        code = self._range.status
+        status = "206 Partial Content" if code == 206 else "416 Range Not Satisfiable"
+        self._head = (status, self._range.headers, exc_info)
+        write = self._pass_on(status, self._range.headers, exc_info)
+        part = self._range
+        return lambda data: write(part.slice(data))
+
+    # --- the response's body -------------------------------------------------------------
+
+    def body(self, result: Iterable[bytes]) -> Iterable[bytes]:
+        if self._media_status:
+            return self._media(result)
+        if self._page is None and self._head is None and not self.untouched:
+            return self._late(result)
+        return self._page_body(result)
+
+    def _late(self, result: Iterable[bytes]) -> Iterator[bytes]:
+        """A generator app calls `start_response` only when its first piece is asked for."""
+        try:
+            pieces = iter(result)
+            first = next(pieces, b"")
+            rest = _Joined(first, pieces)
+            if self.untouched:
+                yield from rest
+            else:
+                yield from self.body(rest)
+        finally:
+            _close(result)
+
+    def _page_body(self, result: Iterable[bytes]) -> Iterator[bytes]:
+        page = self._page
+        assert page is not None and self._head is not None
+        try:
+            declared = _length(self._head[1])
+            gather = declared is not None and declared <= _WHOLE_BODY_BYTES
+            gathered: list[bytes] = []
+            size = 0
+            for piece in _Chained(self._written, result):
+                if page is not self._page:
+                    # The app called start_response again with exc_info before anything was
+                    # sent: what it said first is void (PEP 3333).
+                    gathered.clear()
+                    if self._page is None:
+                        yield piece
+                        yield from result
+                        return
+                    page = self._page
+                out = page.feed(piece)
+                if gather:
+                    gathered.append(out)
+                    size += len(piece)
+                    if size > _WHOLE_BODY_BYTES:  # the declared length was wrong
+                        gather = False
+                        out = b"".join(gathered)
+                        gathered.clear()
+                if not gather:
+                    self._send_head(page, None)
+                    if out:
+                        yield out
+            gathered.append(page.close())
+            whole = b"".join(gathered)
+            bodyless = self._environ["REQUEST_METHOD"] == "HEAD" or (
+                self._head is not None and self._head[0].startswith("304")
+            )
+            self._send_head(page, None if bodyless or not gather else len(whole))
+            self._site.seen(self._site.prefix(self._environ.get("SCRIPT_NAME", "")), page.media)
+            if whole:
+                yield whole
+        finally:
+            _close(result)
+
+    def _send_head(self, page: PageTransform, length: int | None) -> None:
+        head, self._head = self._head, None
+        if head is None:
+            return
+        headers = page.headers if length is None else page.with_length(length)
+        self._pass_on(
+            head[0], [(n.decode("latin-1"), v.decode("latin-1")) for n, v in headers], head[2]
+        )
+
+    def _media(self, result: Iterable[bytes]) -> Iterable[bytes]:
+        part = self._range
+        if part is not None:
+            return self._sliced(result, part)
+        wrapper = self._environ.get("wsgi.file_wrapper")
+        if isinstance(wrapper, type) and isinstance(result, wrapper):
+            # The server may hand the file to the kernel (sendfile) only when it gets its own
+            # wrapper back, so that one is left as it is and read off when it is closed.
+            file = getattr(result, "filelike", None)
+            close = getattr(result, "close", None)
+            if file is not None and hasattr(file, "tell") and close is not None:
+                start = _tell(file)
+
+                def closing() -> None:
+                    sent = _tell(file) - start
+                    close()
+                    self._count(max(sent, 0))
+
+                with contextlib.suppress(AttributeError, TypeError):
+                    result.close = closing  # type: ignore[attr-defined]
+                    return result
+            self._count(_length(self._head[1]) or 0 if self._head else 0)
+            return result
+        return self._counted(result)
+
+    def _counted(self, result: Iterable[bytes]) -> Iterator[bytes]:
+        sent = 0
+        try:
+            for piece in result:
+                yield piece
+                sent += len(piece)
+        finally:
+            _close(result)
+            self._count(sent)
+
+    def _sliced(self, result: Iterable[bytes], part: RangePlan) -> Iterator[bytes]:
+        sent = 0
+        try:
+            file = getattr(result, "filelike", None)
+            pieces: Iterable[bytes] = result
+            if file is not None and hasattr(file, "seek") and _seek(file, part.start):
+                pieces = _read(file, part.stop - part.start)
+                slice_ = bytes
+            else:
+                slice_ = part.slice
+            for piece in pieces:
+                out = slice_(piece)
+                if out:
+                    yield out
+                    sent += len(out)
+                if sent >= part.stop - part.start:
+                    break
+        finally:
+            _close(result)
+            self._count(sent)
+
+    def _count(self, sent: int) -> None:
+        declared = (_length(self._head[1]) if self._head else None) or 0
+        self._site.recorder.origin(
+            _target(self._environ),
+            sent=sent,
+            whole=self._media_status == 200 and self._range is None,
+            aborted=sent < declared,
+            status=206 if self._range is not None else self._media_status,
+        )
+
+
+class _Joined:
+    """An iterator whose first piece was taken already; closes nothing by itself."""
+
+    def __init__(self, first: bytes, rest: Iterator[bytes]) -> None:
+        self._first: bytes | None = first
+        self._rest = rest
+
+    def __iter__(self) -> Iterator[bytes]:
+        first, self._first = self._first, None
+        if first is not None:
+            yield first
+        yield from self._rest
+
+
+def _Chained(written: list[bytes], result: Iterable[bytes]) -> Iterator[bytes]:  # noqa: N802
+    for piece in result:
+        while written:
+            yield written.pop(0)
+        yield piece
+    while written:
+        yield written.pop(0)
+
+
+def _close(result: object) -> None:
+    close = getattr(result, "close", None)
+    if close is not None:
+        close()
+
+
+def _length(headers: StrHeaders) -> int | None:
+    for name, value in headers:
+        if name.lower() == "content-length":
+            return int(value) if value.isdigit() else None
+    return None
+
+
+def _tell(file: Any) -> int:
+    try:
+        return int(file.tell())
+    except (OSError, ValueError, AttributeError):
+        return 0
+
+
+def _seek(file: Any, position: int) -> bool:
+    try:
+        file.seek(position)
+    except (OSError, ValueError, AttributeError):
+        return False
+    return True
+
+
+def _read(file: Any, left: int) -> Iterator[bytes]:
+    while left > 0 and (chunk := file.read(min(left, 64 * 1024))):
+        left -= len(chunk)
+        yield chunk
+
+
+def _target(environ: Environ) -> str:
+    raw = environ.get("PATH_INFO", "").encode("latin-1")
+    query = environ.get("QUERY_STRING", "")
+    path = quote(raw, safe=PATH_SAFE)
+    return f"{path}?{query}" if query else path
+
+
+def _request_headers(environ: Environ) -> list[tuple[bytes, bytes]]:
+    return [
+        (name[5:].replace("_", "-").lower().encode("latin-1"), value.encode("latin-1"))
+        for name, value in environ.items()
+        if name.startswith("HTTP_")
+    ]

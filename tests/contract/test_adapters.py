@@ -1,0 +1,249 @@
+"""The same cases through WSGI and ASGI: what a visitor gets, and what the app is spared."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.sites import SITES, Reply, Request
+
+PAGE = (
+    b"<!doctype html><html><head><title>t</title></head>"
+    b'<body><video src="/media/film.mp4" controls></video></body></html>'
+)
+FILM = bytes(range(256)) * 64
+
+
+@pytest.fixture(params=SITES, ids=lambda site: site.name)
+def serve(request: Any, tmp_path: Path) -> Any:
+    def make(app: Any, **options: Any) -> Any:
+        return request.param(app, data_dir=str(tmp_path), **options)
+
+    return make
+
+
+def html(body: bytes | list[bytes] = PAGE, *more: tuple[str, str], status: int = 200) -> Reply:
+    pieces = [body] if isinstance(body, bytes) else body
+    return Reply(status, [("Content-Type", "text/html; charset=utf-8"), *more], pieces)
+
+
+def film(*more: tuple[str, str], status: int = 200, body: bytes = FILM) -> Reply:
+    length = ("Content-Length", str(len(body)))
+    return Reply(status, [("Content-Type", "video/mp4"), length, *more], [body])
+
+
+def test_a_page_gets_the_loader_and_data_src_and_its_exact_length(serve: Any) -> None:
+    site = serve(lambda r: html(PAGE, ("Content-Length", str(len(PAGE)))))
+    seen = site.get("/")
+    assert b'<script async src="/p2pcdn/loader.js?v=' in seen.body
+    assert b'<video data-src="/media/film.mp4" controls>' in seen.body
+    assert int(seen.headers["content-length"]) == len(seen.body)
+
+
+def test_a_page_under_a_prefix_points_below_that_prefix(serve: Any) -> None:
+    page = PAGE.replace(b"/media", b"/shop/media")
+    seen = serve(lambda r: html(page)).get("/watch", prefix="/shop")
+    assert b'src="/shop/p2pcdn/loader.js?v=' in seen.body
+    assert b'data-src="/shop/media/film.mp4"' in seen.body
+
+
+def test_a_video_outside_the_prefix_is_left_alone(serve: Any) -> None:
+    seen = serve(lambda r: html()).get("/watch", prefix="/shop")
+    assert b'<video src="/media/film.mp4" controls>' in seen.body
+
+
+def test_public_prefix_stands_for_what_a_proxy_strips(serve: Any) -> None:
+    page = PAGE.replace(b"/media", b"/shop/media")
+    seen = serve(lambda r: html(page), public_prefix="/shop").get("/watch")
+    assert b'src="/shop/p2pcdn/loader.js?v=' in seen.body
+    assert b'data-src="/shop/media/film.mp4"' in seen.body
+
+
+def test_what_is_no_page_reaches_the_visitor_byte_for_byte(serve: Any) -> None:
+    replies = {
+        "/json": Reply(200, [("Content-Type", "application/json")], [b'{"a": "<video src=x>"}']),
+        "/none": Reply(200, [], [PAGE]),
+        "/204": Reply(204, [("Content-Type", "text/html")], []),
+        "/partial": html(PAGE, ("Content-Range", "bytes 0-1/2"), status=206),
+        "/error": html(PAGE, status=500),
+        "/fragment": html(b'<div><video src="/media/film.mp4"></video></div>'),
+        "/notransform": html(PAGE, ("Cache-Control", "public, no-transform")),
+        "/utf16": Reply(200, [("Content-Type", "text/html; charset=utf-16")], [PAGE]),
+    }
+    site = serve(lambda r: replies[r.target])
+    for path, reply in replies.items():
+        seen = site.get(path)
+        assert seen.body == b"".join(reply.body), path
+        assert seen.headers == {k.lower(): v for k, v in reply.headers}, path
+        assert seen.status == reply.status
+
+
+def test_a_streamed_page_is_handed_on_piece_by_piece(serve: Any) -> None:
+    handed: list[int] = []
+
+    def pieces() -> Any:
+        yield PAGE[:40]
+        for number in range(5):
+            handed.append(number)
+            yield b"<p>more</p>"
+        yield PAGE[40:]
+
+    site = serve(lambda r: Reply(200, [("Content-Type", "text/html")], pieces()))
+    # A visitor who leaves after three pieces must not have made the app produce the rest.
+    site.get("/", leave_after=3)
+    assert len(handed) < 5
+    seen = site.get("/")
+    assert b'data-src="/media/film.mp4"' in seen.body
+    assert "content-length" not in seen.headers
+
+
+def test_a_gzipped_page_is_rewritten_and_stays_gzipped(serve: Any) -> None:
+    packed = gzip.compress(PAGE)
+    site = serve(
+        lambda r: html(packed, ("Content-Encoding", "gzip"), ("Content-Length", str(len(packed))))
+    )
+    seen = site.get("/", {"Accept-Encoding": "gzip"})
+    assert seen.headers["content-encoding"] == "gzip"
+    assert b'data-src="/media/film.mp4"' in gzip.decompress(seen.body)
+
+
+def test_head_has_the_page_s_headers_without_a_length_that_would_be_wrong(serve: Any) -> None:
+    def app(request: Request) -> Reply:
+        reply = html(PAGE, ("Content-Length", str(len(PAGE))), ("ETag", '"v1"'))
+        return Reply(200, reply.headers, [] if request.method == "HEAD" else reply.body)
+
+    site = serve(app)
+    get, head = site.get("/"), site.get("/", method="HEAD")
+    assert head.body == b""
+    assert head.headers["etag"] == get.headers["etag"] != '"v1"'
+    assert head.headers.get("content-length") in (None, get.headers["content-length"])
+
+
+def test_a_page_that_did_not_change_is_still_answered_304(serve: Any) -> None:
+    def app(request: Request) -> Reply:
+        if request.headers.get("if-none-match") == '"v1"':
+            return Reply(304, [("ETag", '"v1"')], [])
+        return html(PAGE, ("ETag", '"v1"'))
+
+    site = serve(app)
+    etag = site.get("/").headers["etag"]
+    again = site.get("/", {"If-None-Match": etag})
+    assert (again.status, again.body) == (304, b"")
+    assert again.headers["etag"] == etag
+
+
+@pytest.mark.parametrize("path", ["/page", "/film", "/json"])
+@pytest.mark.parametrize("leave_after", [None, 1])
+def test_the_app_s_body_is_closed_exactly_once_on_every_path(
+    serve: Any, path: str, leave_after: int | None
+) -> None:
+    closed: list[str] = []
+    kinds = {"/page": "text/html", "/film": "video/mp4", "/json": "application/json"}
+
+    def app(request: Request) -> Reply:
+        return Reply(
+            200,
+            [("Content-Type", kinds[request.target])],
+            (piece for piece in (PAGE[:30], PAGE[30:60], PAGE[60:])),
+            lambda: closed.append(request.target),
+        )
+
+    serve(app).get(path, leave_after=leave_after)
+    assert closed == [path]
+
+
+def test_an_app_that_fails_mid_page_fails_as_it_would_without_us(serve: Any) -> None:
+    closed: list[bool] = []
+
+    def pieces() -> Any:
+        yield PAGE[:60]
+        raise RuntimeError("database gone")
+
+    site = serve(
+        lambda r: Reply(200, [("Content-Type", "text/html")], pieces(), lambda: closed.append(True))
+    )
+    with pytest.raises(RuntimeError, match="database gone"):
+        site.get("/")
+    assert closed == [True]
+
+
+def test_a_media_route_that_ignores_range_answers_206(serve: Any) -> None:
+    site = serve(lambda r: film())
+    seen = site.get("/media/film.mp4", {"Range": "bytes=100-199"})
+    assert seen.status == 206
+    assert seen.headers["content-range"] == f"bytes 100-199/{len(FILM)}"
+    assert seen.headers["content-length"] == "100"
+    assert seen.body == FILM[100:200]
+
+
+def test_a_range_behind_the_end_is_refused_as_the_standard_says(serve: Any) -> None:
+    seen = serve(lambda r: film()).get("/media/film.mp4", {"Range": "bytes=99999-"})
+    assert seen.status == 416
+    assert seen.headers["content-range"] == f"bytes */{len(FILM)}"
+    assert seen.body == b""
+
+
+def test_a_range_that_the_app_answered_itself_is_left_alone(serve: Any) -> None:
+    part = film(("Content-Range", f"bytes 0-9/{len(FILM)}"), status=206, body=FILM[:10])
+    seen = serve(lambda r: part).get("/media/film.mp4", {"Range": "bytes=0-9"})
+    assert (seen.status, seen.body) == (206, FILM[:10])
+
+
+def test_the_owner_sees_every_byte_that_the_origin_sent(serve: Any) -> None:
+    site = serve(lambda r: film())
+    site.get("/media/film.mp4")
+    site.get("/media/film.mp4", {"Range": "bytes=0-99"})
+    recorder = site.middleware.site.recorder
+    recorder.flush()
+    assert recorder.summary(0).total.from_origin == len(FILM) + 100
+
+
+def test_turned_off_means_the_app_as_it_was(serve: Any) -> None:
+    site = serve(lambda r: html(), enabled=False)
+    assert site.get("/").body == PAGE
+    assert site.get("/p2pcdn/loader.js").body == PAGE
+
+
+def test_other_methods_pass_through(serve: Any) -> None:
+    assert serve(lambda r: html()).get("/", method="POST").body == PAGE
+
+
+def test_the_mounted_endpoints_answer_and_do_not_reach_the_app(serve: Any) -> None:
+    asked: list[str] = []
+
+    def app(request: Request) -> Reply:
+        asked.append(request.target)
+        return html()
+
+    site = serve(app)
+    assert site.get("/p2pcdn/health").status == 200
+    assert json.loads(site.get("/peerjs/").body)["name"]
+    assert len(site.get("/peerjs/peerjs/id").body) == 36
+    assert site.get("/shop/p2pcdn/health").body != b""  # not ours: the app's
+    assert asked == ["/shop/p2pcdn/health"]
+    assert site.get("/p2pcdn/health", prefix="/shop").status == 200
+    assert site.get("/p2pcdnx").status == 200
+    assert asked == ["/shop/p2pcdn/health", "/p2pcdnx"]
+
+
+def test_an_endpoint_takes_no_endless_body(serve: Any) -> None:
+    site = serve(lambda r: html())
+    seen = site.get("/peerjs/mailbox", method="POST", body=b"x" * 300_000)
+    assert seen.status in (400, 413)
+    assert site.get("/p2pcdn/health").status == 200
+
+
+def test_a_manifest_is_only_made_for_what_the_site_showed(serve: Any) -> None:
+    def app(request: Request) -> Reply:
+        return film() if request.target.startswith("/media/") else html()
+
+    site = serve(app)
+    refused = site.get("/p2pcdn/manifest?url=/media/film.mp4&peer=p")
+    assert refused.status == 404
+    site.get("/")
+    made = site.get("/p2pcdn/manifest?url=/media/film.mp4&peer=p")
+    assert made.status in (200, 202)
