@@ -95,7 +95,7 @@ def _is_asgi(app: Any) -> bool:
         app = app.func
     if inspect.iscoroutinefunction(app):
         return True
-    if not inspect.isclass(app) and inspect.iscoroutinefunction(getattr(app, "__call__", None)):
+    if not inspect.isclass(app) and inspect.iscoroutinefunction(type(app).__call__):
         return True
     if inspect.isclass(app):
         return bool(is_double_callable(app)) and _positional(app) == 1

@@ -71,11 +71,11 @@ class _Response:
     __slots__ = (
         "_environ",
         "_head",
+        "_media_status",
         "_page",
         "_range",
         "_site",
         "_start_response",
-        "_media_status",
         "_written",
         "untouched",
     )
@@ -198,7 +198,7 @@ class _Response:
             gather = declared is not None and declared <= _WHOLE_BODY_BYTES
             gathered: list[bytes] = []
             size = 0
-            for piece in _Chained(self._written, result):
+            for piece in _chained(self._written, result):
                 if page is not self._page:
                     # The app called start_response again with exc_info before anything was
                     # sent: what it said first is void (PEP 3333).
@@ -322,7 +322,7 @@ class _Joined:
         yield from self._rest
 
 
-def _Chained(written: list[bytes], result: Iterable[bytes]) -> Iterator[bytes]:  # noqa: N802
+def _chained(written: list[bytes], result: Iterable[bytes]) -> Iterator[bytes]:
     for piece in result:
         while written:
             yield written.pop(0)

@@ -1,0 +1,228 @@
+"""The server's side of the WebSocket protocol (RFC 6455), bytes in, events out. Pure.
+
+No extension is ever negotiated: permessage-deflate would cost about 100 KiB for each peer,
+for messages of half a kilobyte.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["Close", "Decoder", "Event", "Ping", "Pong", "ProtocolError", "Text", "encode"]
+
+TEXT: Final = 0x1
+BINARY: Final = 0x2
+CLOSE: Final = 0x8
+PING: Final = 0x9
+PONG: Final = 0xA
+_CONTINUATION: Final = 0x0
+
+_MAX_CONTROL_BYTES: Final = 125  # section 5.5
+_MAX_FRAGMENTS: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A whole message. PeerServer reads binary frames as text, and so do we."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """The other end closes; 1005 stands for a close frame without a code (section 7.1.5)."""
+
+    code: int
+    reason: str
+
+
+Event = Text | Ping | Pong | Close
+
+
+class ProtocolError(Exception):
+    """The client broke the protocol: close with `code` (section 7.4.1)."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"{code} {reason}")
+        self.code = code
+        self.reason = reason
+
+
+class Decoder:
+    """Reassembles a client's frames.
+
+    Args:
+        max_message_bytes: Largest message, fragments together; more is error 1009.
+    """
+
+    __slots__ = ("_buffer", "_fragments", "_kind", "_max", "_size", "closed")
+
+    def __init__(self, max_message_bytes: int) -> None:
+        self._buffer = bytearray()
+        self._fragments: list[bytes] = []
+        self._kind = 0  # opcode of the message whose fragments are being collected
+        self._size = 0
+        self._max = max_message_bytes
+        self.closed = False  # a close frame came: whatever follows it is not read (5.5.1)
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Take bytes as they came from the network; return what they complete.
+
+        Raises:
+            ProtocolError: Nothing more can be read from this connection. Events of the
+                frames before the broken one are in its `events` attribute.
+        """
+        events: list[Event] = []
+        if self.closed:
+            return events
+        buffer = self._buffer
+        if buffer:
+            buffer += data
+            view: bytes | bytearray = buffer
+        else:
+            view = data
+        position = 0
+        try:
+            while not self.closed:
+                taken = self._frame(view, position, events)
+                if not taken:
+                    break
+                position += taken
+        except ProtocolError as error:
+            self.closed = True
+            buffer.clear()
+            error.events = events  # type: ignore[attr-defined]
+            raise
+        if self.closed:
+            buffer.clear()
+        elif view is buffer:
+            del buffer[:position]
+        elif position < len(data):
+            buffer += data[position:]
+        return events
+
+    def _frame(self, view: bytes | bytearray, start: int, events: list[Event]) -> int:
+        """Read one frame at `start`; return its length, or 0 when it is not all there."""
+        available = len(view) - start
+        if available < 2:
+            return 0
+        first, second = view[start], view[start + 1]
+        length = second & 0x7F
+        header = 2
+        if first & 0x70:
+            raise ProtocolError(1002, "reserved bits are set, no extension was agreed")
+        if not second & 0x80:
+            raise ProtocolError(1002, "frames of a client must be masked")
+        opcode = first & 0x0F
+        final = bool(first & 0x80)
+        if opcode >= 8:
+            if not final:
+                raise ProtocolError(1002, "a control frame must not be fragmented")
+            if length > _MAX_CONTROL_BYTES:
+                raise ProtocolError(1002, "a control frame carries at most 125 bytes")
+            if opcode > PONG:
+                raise ProtocolError(1002, f"unknown opcode {opcode}")
+        elif opcode > BINARY:
+            raise ProtocolError(1002, f"unknown opcode {opcode}")
+        elif (opcode == _CONTINUATION) != bool(self._kind):
+            raise ProtocolError(1002, "a continuation without a start, or a start inside one")
+        if length == 126:
+            if available < 4:
+                return 0
+            length = int.from_bytes(view[start + 2 : start + 4], "big")
+            header = 4
+        elif length == 127:
+            if available < 10:
+                return 0
+            length = int.from_bytes(view[start + 2 : start + 10], "big")
+            header = 10
+        # Refused by the header alone, before the bytes are waited for.
+        if opcode < 8 and self._size + length > self._max:
+            raise ProtocolError(1009, f"a message has at most {self._max} bytes")
+        end = header + 4 + length
+        if available < end:
+            return 0
+        body = start + header + 4
+        payload = _unmask(view[body : body + length], view[body - 4 : body])
+        if opcode == TEXT and final:
+            events.append(Text(_utf8(payload)))
+        elif opcode >= 8:
+            self._control(opcode, payload, events)
+        else:
+            self._fragment(opcode, payload, final, events)
+        return end
+
+    def _fragment(self, opcode: int, payload: bytes, final: bool, events: list[Event]) -> None:
+        if opcode:
+            self._kind = opcode
+        self._fragments.append(payload)
+        self._size += len(payload)
+        if final:
+            whole = b"".join(self._fragments)
+            self._fragments = []
+            self._kind = self._size = 0
+            events.append(Text(_utf8(whole)))
+        elif len(self._fragments) > _MAX_FRAGMENTS:
+            # Empty fragments add no bytes, but each costs memory.
+            raise ProtocolError(1009, f"a message has at most {_MAX_FRAGMENTS} fragments")
+
+    def _control(self, opcode: int, payload: bytes, events: list[Event]) -> None:
+        if opcode == PING:
+            events.append(Ping(payload))
+        elif opcode == PONG:
+            events.append(Pong(payload))
+        else:
+            events.append(_closing(payload))
+            self.closed = True
+
+
+def _closing(payload: bytes) -> Close:
+    if not payload:
+        return Close(1005, "")
+    if len(payload) == 1:
+        raise ProtocolError(1002, "a close frame has no body or at least a code")
+    code = int.from_bytes(payload[:2], "big")
+    # Section 7.4: 1004-1006 and 1015 are never on the wire, 3000-4999 are free to use.
+    if not (code in _CLOSE_CODES or 3000 <= code <= 4999):
+        raise ProtocolError(1002, f"{code} is no close code")
+    return Close(code, _utf8(payload[2:]))
+
+
+_CLOSE_CODES: Final = frozenset({*range(1000, 1004), *range(1007, 1015)})
+
+
+def _utf8(payload: bytes) -> str:
+    try:
+        return payload.decode()
+    except UnicodeDecodeError:
+        raise ProtocolError(1007, "a text must be UTF-8") from None
+
+
+def _unmask(payload: bytes | bytearray, mask: bytes | bytearray) -> bytes:
+    """XOR with the repeated mask (section 5.3), as one operation on two long integers."""
+    length = len(payload)
+    repeated = (bytes(mask) * ((length + 3) // 4))[:length]
+    return (int.from_bytes(payload, "little") ^ int.from_bytes(repeated, "little")).to_bytes(
+        length, "little"
+    )
+
+
+def encode(opcode: int, payload: bytes) -> bytes:
+    """One unfragmented, unmasked frame, as a server sends it (section 5.1)."""
+    length = len(payload)
+    if length < 126:
+        return bytes((0x80 | opcode, length)) + payload
+    if length < 65536:
+        return bytes((0x80 | opcode, 126)) + length.to_bytes(2, "big") + payload
+    return bytes((0x80 | opcode, 127)) + length.to_bytes(8, "big") + payload
