@@ -1,0 +1,75 @@
+/**
+ * Builds the loader, the worker and the panel into p2pcdn/static/ and holds them to budget.json
+ * (bytes after gzip).
+ *
+ *   node build.mjs [--out DIR] [--engine FILE]
+ *
+ * `--engine` puts another createEngine in the place of the swarm's: tests of the page side alone.
+ */
+import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { gzipSync } from "node:zlib";
+import { build } from "esbuild";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const { values: options } = parseArgs({
+  options: {
+    out: { type: "string", default: join(here, "../p2pcdn/static") },
+    engine: { type: "string" },
+  },
+});
+
+const entries = {
+  "loader.js": "src/loader/main.ts",
+  "worker.js": "src/worker/main.ts",
+  "hud.js": "src/hud/main.ts",
+  "noscript.css": "src/noscript.css",
+};
+
+/** @type {import("esbuild").Plugin} */
+const otherEngine = {
+  name: "other-engine",
+  setup({ onResolve }) {
+    const path = resolve(options.engine ?? "");
+    onResolve({ filter: /\/swarm\/engine$/ }, () => ({ path }));
+  },
+};
+
+const budget = JSON.parse(await readFile(join(here, "budget.json"), "utf8"));
+const work = await Promise.all(
+  Object.entries(entries).map(async ([name, entry]) => {
+    const { outputFiles } = await build({
+      absWorkingDir: here,
+      entryPoints: [entry],
+      bundle: true,
+      minify: true,
+      write: false,
+      format: name.endsWith(".js") ? "iife" : undefined,
+      target: ["es2022", "chrome94", "firefox93", "safari16.4"],
+      charset: "ascii",
+      legalComments: "none",
+      plugins: options.engine ? [otherEngine] : [],
+    });
+    const [{ contents }] = outputFiles;
+    return { name, contents, size: gzipSync(contents, { level: 9 }).length };
+  }),
+);
+
+await mkdir(options.out, { recursive: true });
+let over = false;
+for (const { name, contents, size } of work) {
+  const most = budget[name];
+  const verdict = size <= most ? "" : "  OVER BUDGET";
+  over ||= size > most;
+  console.log(`${name.padEnd(14)}${String(size).padStart(7)} of ${most} bytes gzip${verdict}`);
+  // In one step: a server that starts meanwhile never reads half a file.
+  const file = join(options.out, name);
+  const half = `${file}.${process.pid}`;
+  await writeFile(half, contents).then(
+    () => rename(half, file),
+    (error) => rm(half, { force: true }).then(() => Promise.reject(error)),
+  );
+}
+if (over) process.exitCode = 1;

@@ -1,0 +1,100 @@
+import type { Content } from "../engine";
+import { absolute, reload, shadows } from "./elements";
+
+/** What a player's trouble is decided by. */
+export interface PlayersHost {
+  /** Whether bytes for this URL came through us, so that trouble may be ours. */
+  suspect(url: string): boolean;
+  /** From now on this URL plays without us. */
+  bypass(url: string): void;
+}
+
+/** The media elements of the page: whose clock belongs to which content, and who needs help. */
+export class Players {
+  readonly #attached = new Map<HTMLMediaElement, { url: string; detach: () => void }>();
+  readonly #roots = new Set<Document | ShadowRoot>();
+  readonly #host: PlayersHost;
+
+  constructor(host: PlayersHost) {
+    this.#host = host;
+  }
+
+  /** Look after the players below a document or shadow root. Media events do not leave those. */
+  watch(root: Document | ShadowRoot): void {
+    if (this.#roots.has(root)) return;
+    this.#roots.add(root);
+    root.addEventListener("error", this.#failed, true);
+    root.addEventListener("emptied", this.#emptied, true);
+  }
+
+  /** Give a content the clocks of the players that play it. */
+  attach(url: string, content: Content): void {
+    for (const player of this.#playing(url)) {
+      if (this.#attached.get(player)?.url === url) continue;
+      this.#detach(player);
+      this.#attached.set(player, { url, detach: content.attach(player) });
+    }
+  }
+
+  /** Let go of players that were taken out of the page and do not play on. */
+  prune(): void {
+    for (const player of this.#attached.keys()) {
+      if (!player.isConnected && player.paused) this.#detach(player);
+    }
+  }
+
+  detachAll(): void {
+    for (const player of [...this.#attached.keys()]) this.#detach(player);
+  }
+
+  /** Whether a player of this URL asked to be left alone. */
+  off(url: string): boolean {
+    return this.#playing(url).some((player) => player.dataset.p2p === "off");
+  }
+
+  #playing(url: string): HTMLMediaElement[] {
+    const find = (): HTMLMediaElement[] =>
+      [...this.#roots].flatMap((root) =>
+        [...root.querySelectorAll<HTMLMediaElement>("video,audio")].filter(
+          (player) => current(player) === url,
+        ),
+      );
+    const found = find();
+    if (found.length) return found;
+    for (const root of shadows(document)) this.watch(root);
+    return find();
+  }
+
+  #detach(player: HTMLMediaElement): void {
+    this.#attached.get(player)?.detach();
+    this.#attached.delete(player);
+  }
+
+  readonly #emptied = ({ target }: Event): void => {
+    if (target instanceof HTMLMediaElement) this.#detach(target);
+  };
+
+  /** A player gave up. Where that may be ours, hide it from the page and try without us, once. */
+  readonly #failed = (event: Event): void => {
+    const { target } = event;
+    if (target instanceof HTMLSourceElement) {
+      const player = target.parentElement;
+      if (target.hasAttribute("data-src") && !target.src) event.stopImmediatePropagation();
+      else if (player instanceof HTMLMediaElement) this.#retry(event, player, target.src);
+    } else if (target instanceof HTMLMediaElement && target.error) {
+      this.#retry(event, target, target.currentSrc);
+    }
+  };
+
+  #retry(event: Event, player: HTMLMediaElement, source: string): void {
+    const url = absolute(source, player)?.href;
+    if (url === undefined || !this.#host.suspect(url)) return;
+    event.stopImmediatePropagation();
+    this.#host.bypass(url);
+    reload(player);
+  }
+}
+
+function current(player: HTMLMediaElement): string | undefined {
+  return player.currentSrc ? absolute(player.currentSrc, player)?.href : undefined;
+}

@@ -1,0 +1,41 @@
+/** Which bytes [start, end) of a resource a request is for, and what to answer it with. */
+export interface Part {
+  readonly status: 200 | 206 | 416;
+  readonly start: number;
+  readonly end: number;
+  readonly headers: Record<string, string>;
+}
+
+/**
+ * A `Range` header against a resource (RFC 9110, section 14).
+ *
+ * Closed, open-ended and suffix ranges; a header that is not valid is ignored, as section 14.2
+ * demands. Several ranges give null: they are the origin's business.
+ */
+export function part(range: string | null, size: number, type: string): Part | null {
+  const headers: Record<string, string> = { "Content-Type": type, "Accept-Ranges": "bytes" };
+  const match = /^\s*bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*$/i.exec(range ?? "");
+  if (range?.includes(",")) return null;
+  const [, first = "", last = ""] = match ?? [];
+  let start = 0;
+  let end = size;
+  if (first) {
+    start = Number(first);
+    if (last) end = Math.min(Number(last) + 1, size);
+  } else if (last) {
+    start = Math.max(0, size - Number(last));
+  }
+  const valid = first ? !last || Number(last) >= start : last !== "";
+  if (!match || !valid) {
+    headers["Content-Length"] = String(size);
+    return { status: 200, start: 0, end: size, headers };
+  }
+  if (start >= size) {
+    headers["Content-Range"] = `bytes */${String(size)}`;
+    headers["Content-Length"] = "0";
+    return { status: 416, start: 0, end: 0, headers };
+  }
+  headers["Content-Range"] = `bytes ${String(start)}-${String(end - 1)}/${String(size)}`;
+  headers["Content-Length"] = String(end - start);
+  return { status: 206, start, end, headers };
+}

@@ -1,0 +1,298 @@
+import type { LoaderConfig } from "../config";
+import type { Content, Engine, EngineStats } from "../engine";
+import type { Ask } from "../worker/protocol";
+import { Bridge } from "./bridge";
+import { Control } from "./control";
+import { restore, shadows, source, waiting } from "./elements";
+import { Players } from "./players";
+import { impossible, OPT_OUT_KEY } from "./possible";
+import type { Why } from "./why";
+
+export type CreateEngine = (config: LoaderConfig, base: URL) => Engine;
+
+export interface VideoStats {
+  readonly url: string;
+  /** Null where its bytes go through us. */
+  readonly why: Why | null;
+}
+
+export interface LoaderStats {
+  readonly version: string;
+  /** Why the whole page plays direct; null where it does not. */
+  readonly why: Why | null;
+  readonly engine: EngineStats | null;
+  readonly videos: readonly VideoStats[];
+}
+
+/** `window.p2pcdn`: for the panel, for tests and for site owners. */
+export interface Api {
+  readonly version: string;
+  stats(): LoaderStats;
+  /** Why this page, or one video of it, plays straight from the origin; null where it does not. */
+  whyDirect(url?: string): Why | null;
+  /** Remember this visitor's choice; it holds from the next page on. */
+  optOut(out?: boolean): void;
+}
+
+/** A stalled answer is looked into after this time; the engine promises to be far sooner. */
+const STALL_MS = 10_000;
+const PROBE_MS = 2_000;
+/** How long "there is no manifest" is believed. */
+const ABSENT_MS = 5_000;
+/** Browsers end a worker that heard nothing for 30 s. */
+const ALIVE_MS = 15_000;
+
+/** Start the page side. Whatever goes wrong later, videos get their source back. */
+export function start(config: LoaderConfig, base: URL, createEngine: CreateEngine): Api {
+  return new Loader(config, base, createEngine).api();
+}
+
+class Loader {
+  readonly #config: LoaderConfig;
+  readonly #base: URL;
+  readonly #createEngine: CreateEngine;
+  readonly #players: Players;
+  readonly #bridge: Bridge;
+  readonly #pending = new Set<HTMLVideoElement>();
+  readonly #videos = new Map<string, Why | null>();
+  readonly #absent = new Map<string, number>();
+  readonly #bypassed = new Set<string>();
+  readonly #probing = new Set<string>();
+  #engine: Engine | undefined;
+  #control: Control | undefined;
+  #why: Why | null;
+
+  constructor(config: LoaderConfig, base: URL, createEngine: CreateEngine) {
+    this.#config = config;
+    this.#base = base;
+    this.#createEngine = createEngine;
+    this.#players = new Players({
+      suspect: (url) => this.#videos.get(url) === null,
+      bypass: (url) => {
+        this.#bypass(url);
+      },
+    });
+    this.#bridge = new Bridge({
+      stallMs: STALL_MS,
+      content: (url) => this.#content(url),
+      opened: (url, content) => {
+        this.#videos.set(url, null);
+        this.#players.attach(url, content);
+      },
+      stalled: (url, offset, still) => void this.#probe(url, offset, still),
+    });
+    this.#why = impossible(config, base, window);
+    this.#listen();
+    this.#watch();
+    if (!this.#why) {
+      // A page without a video gets the worker too, when it is done: the next one may have some.
+      const register = (): void => void this.#worker();
+      if (document.readyState === "complete") setTimeout(register);
+      else addEventListener("load", () => setTimeout(register), { once: true });
+    }
+  }
+
+  api(): Api {
+    return {
+      version: this.#config.version,
+      stats: () => ({
+        version: this.#config.version,
+        why: this.#pageWhy(),
+        engine: this.#engine?.stats() ?? null,
+        videos: [...this.#videos].map(([url, why]) => ({ url, why })),
+      }),
+      whyDirect: (url) =>
+        this.#pageWhy() ??
+        (url === undefined
+          ? null
+          : (this.#videos.get(new URL(url, document.baseURI).href) ?? null)),
+      optOut: (out = true) => {
+        if (out) localStorage.setItem(OPT_OUT_KEY, "off");
+        else localStorage.removeItem(OPT_OUT_KEY);
+      },
+    };
+  }
+
+  #pageWhy(): Why | null {
+    return this.#why ?? this.#control?.why ?? null;
+  }
+
+  // --- elements ---------------------------------------------------------------------------
+
+  #watch(): void {
+    const observer = new MutationObserver((records) => {
+      this.#guard(() => {
+        for (const { addedNodes, removedNodes } of records) {
+          for (const node of addedNodes) {
+            if (!(node instanceof Element)) continue;
+            this.#scan(node);
+            if (node.shadowRoot) enter(node.shadowRoot);
+          }
+          if (removedNodes.length) this.#players.prune();
+        }
+      });
+    });
+    const enter = (root: Document | ShadowRoot): void => {
+      this.#players.watch(root);
+      observer.observe(root, { childList: true, subtree: true });
+      this.#scan(root);
+    };
+    enter(document);
+    const deep = (): void => {
+      this.#guard(() => {
+        for (const root of shadows(document)) enter(root);
+      });
+    };
+    if (document.readyState === "complete") deep();
+    else addEventListener("load", deep, { once: true });
+  }
+
+  #scan(root: ParentNode & Node): void {
+    for (const video of waiting(root)) {
+      if (this.#pending.has(video)) continue;
+      this.#pending.add(video);
+      void this.#consider(video);
+    }
+  }
+
+  /** Decide when a video gets its source back: as soon as waiting can gain nothing. */
+  async #consider(video: HTMLVideoElement): Promise<void> {
+    let why = this.#why;
+    let url: string | undefined;
+    try {
+      const found = source(video);
+      url = found?.href;
+      if (video.dataset.p2p === "off") why = "element-off";
+      else if (found?.origin !== location.origin) why = "other-origin";
+      if (!why && url !== undefined) {
+        const control = this.#worker();
+        const content = this.#content(url);
+        if (!control.usable) {
+          // Whichever comes first: the worker is there or will not be, or there is no manifest.
+          const absent = content.then((known) => known ?? Promise.reject(new Error()));
+          const come = await Promise.race([control.ready, absent.then(() => control.ready)]).catch(
+            () => null,
+          );
+          why = come === null ? "no-manifest" : come ? null : control.why;
+        }
+      }
+    } catch {
+      why = "error";
+    }
+    if (url !== undefined && !this.#videos.has(url)) this.#videos.set(url, why);
+    this.#pending.delete(video);
+    restore(video);
+  }
+
+  /** Run something of ours that must not keep a video from its source. */
+  #guard(work: () => void): void {
+    try {
+      work();
+    } catch {
+      this.#giveUp();
+    }
+  }
+
+  #giveUp(): void {
+    this.#why = "error";
+    for (const video of waiting(document)) restore(video);
+  }
+
+  // --- worker -----------------------------------------------------------------------------
+
+  #worker(): Control {
+    this.#control ??= new Control(
+      navigator.serviceWorker,
+      new URL("worker.js", this.#base),
+      new URL(this.#config.scope, this.#base),
+      this.#config.startupWaitMs,
+    );
+    return this.#control;
+  }
+
+  #listen(): void {
+    // Also where nothing is shared: a worker from an earlier visit wants to hear "not mine".
+    let workers: ServiceWorkerContainer | undefined;
+    try {
+      workers = navigator.serviceWorker;
+    } catch {
+      // A sandboxed frame.
+    }
+    workers?.addEventListener("message", ({ data, ports }: MessageEvent<Partial<Ask> | null>) => {
+      const [port] = ports;
+      if (data?.p2pcdn === "ask" && port) this.#bridge.answer(data as Ask, port);
+    });
+    workers?.startMessages();
+    setInterval(() => {
+      if (this.#bridge.open) this.#control?.note({ p2pcdn: "alive" });
+    }, ALIVE_MS);
+    addEventListener("pagehide", () => {
+      // A page that comes back from the back/forward cache begins with a new engine.
+      this.#players.detachAll();
+      this.#engine?.close();
+      this.#engine = undefined;
+    });
+  }
+
+  // --- contents ---------------------------------------------------------------------------
+
+  async #content(url: string): Promise<Content | null> {
+    if (this.#why || this.#bypassed.has(url) || this.#probing.has(url)) return null;
+    if (this.#players.off(url)) return null;
+    let content: Content | null = null;
+    try {
+      this.#engine ??= this.#createEngine(this.#config, this.#base);
+      content = this.#engine.known(url);
+      if (content) return content;
+      if (performance.now() < (this.#absent.get(url) ?? 0)) return null;
+      content = await within(this.#engine.content(url), this.#patience);
+    } catch {
+      this.#why = "error";
+    }
+    if (!content) {
+      this.#absent.set(url, performance.now() + ABSENT_MS);
+      this.#videos.set(url, this.#why ?? "no-manifest");
+    }
+    return content;
+  }
+
+  get #patience(): number {
+    return Math.max(250, this.#config.startupWaitMs);
+  }
+
+  #bypass(url: string): void {
+    this.#bypassed.add(url);
+    this.#videos.set(url, "bypassed");
+    this.#control?.note({ p2pcdn: "pass", url });
+    this.#bridge.break(url);
+  }
+
+  /** Nothing comes through us. Where the network has the bytes at once, get out of the way. */
+  async #probe(url: string, offset: number, still: () => boolean): Promise<void> {
+    if (this.#probing.has(url)) return;
+    this.#probing.add(url);
+    try {
+      const first = Math.max(0, offset - 1); // two bytes: some static routes fail on one
+      const response = await fetch(url, {
+        headers: { Range: `bytes=${String(first)}-${String(first + 1)}` },
+        cache: "no-store",
+        signal: AbortSignal.timeout(PROBE_MS),
+      });
+      const bytes = response.ok ? await response.body?.getReader().read() : undefined;
+      if (bytes?.value?.length && still()) this.#bypass(url);
+    } catch {
+      // The origin does not answer either: a plain player would wait as well.
+    } finally {
+      this.#probing.delete(url);
+    }
+  }
+}
+
+function within<T>(promise: Promise<T>, ms: number): Promise<T | null> {
+  return Promise.race([
+    promise,
+    new Promise<null>((resolve) => {
+      setTimeout(resolve, ms, null);
+    }),
+  ]);
+}

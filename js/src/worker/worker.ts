@@ -1,0 +1,112 @@
+import { ask } from "./ask";
+import type { Note } from "./protocol";
+import type { FetchEvent, InstallEvent, Scope } from "./scope";
+
+/** What the server puts in front of the worker (Python twin: p2pcdn/web/assets.py). */
+export interface WorkerConfig {
+  readonly version: string;
+  /** How the path of the worker's own URL ends: tells a worker that imported us from ourselves. */
+  readonly path: string;
+  /** See LoaderConfig.patterns. */
+  readonly patterns: readonly string[];
+}
+
+const PATIENCE = { firstMs: 400, silenceMs: 4000 };
+
+/**
+ * The service worker: hands each media request to the page that made it.
+ *
+ * It knows nothing of swarms, and keeps nothing that matters: the browser may end it at any
+ * moment. `quiet` only spares the next request a question whose answer is known.
+ */
+export function run(scope: Scope, config: WorkerConfig): void {
+  const own = (url: string): boolean => new URL(url).pathname.endsWith(config.path);
+  const alone = own(scope.location.href);
+  const patterns = config.patterns.map((pattern) => new RegExp(pattern));
+  /** Client ids, and client ids with a URL, that are left to the network without asking. */
+  const quiet = new Set<string>();
+  let orphaned = false;
+
+  if (alone) {
+    scope.addEventListener("install", (event) => {
+      event.waitUntil(install(event));
+    });
+    scope.addEventListener("activate", (event) => {
+      event.waitUntil(scope.clients.claim());
+    });
+  }
+
+  async function install(event: InstallEvent): Promise<void> {
+    const { active, waiting } = scope.registration;
+    // Never take a scope from a site's own worker: a failed install leaves that one in place.
+    if ([active, waiting].some((worker) => worker && !own(worker.scriptURL))) {
+      throw new Error("p2pcdn: this scope has a worker of the site's own");
+    }
+    // Other requests need not even start the worker.
+    const others = ["script", "style", "image", "font", "iframe", "worker", "track"];
+    const rules = [
+      { requestMode: "navigate" },
+      ...(patterns.length ? [] : others.map((requestDestination) => ({ requestDestination }))),
+    ];
+    try {
+      await event.addRoutes?.(rules.map((condition) => ({ condition, source: "network" })));
+    } catch {
+      // An older draft of static routing: the early return below serves as well.
+    }
+    await scope.skipWaiting();
+  }
+
+  scope.addEventListener("message", ({ data, source, ports }) => {
+    const note = data as Note | null;
+    const id = source?.id ?? "";
+    if (note?.p2pcdn === "hello") quiet.delete(id);
+    else if (note?.p2pcdn === "pass") quiet.add(`${id} ${note.url}`);
+    else if (note?.p2pcdn === "ping") ports[0]?.postMessage(config.version);
+  });
+
+  scope.addEventListener("fetch", (event) => {
+    const { request, clientId } = event;
+    const { destination, method } = request;
+    const media = destination === "video" || destination === "audio";
+    if (method !== "GET" || !clientId || !(media || patterns.length)) return;
+    const url = new URL(request.url);
+    if (url.origin !== scope.location.origin) return;
+    if (!media && (request.mode === "navigate" || !patterns.some((p) => p.test(url.pathname)))) {
+      return;
+    }
+    url.hash = "";
+    if (quiet.has(clientId) || quiet.has(`${clientId} ${url.href}`)) return;
+    event.respondWith(answer(event, url.href));
+  });
+
+  async function answer({ request, clientId }: FetchEvent, url: string): Promise<Response> {
+    try {
+      const client = await scope.clients.get(clientId);
+      if (client) {
+        const response = await ask(client, url, request.headers.get("range"), PATIENCE, (spoke) => {
+          if (spoke) quiet.delete(clientId);
+          else {
+            quiet.add(clientId);
+            void retire();
+          }
+        });
+        if (response) return response;
+      }
+    } catch {
+      // Whatever it was, the network still has the bytes.
+    }
+    return scope.fetch(request);
+  }
+
+  /** A page without a loader: leave for good where the site no longer has us. */
+  async function retire(): Promise<void> {
+    if (!alone || orphaned) return;
+    orphaned = true;
+    try {
+      const { status } = await scope.fetch(scope.location.href, { method: "HEAD" });
+      if (status === 404 || status === 410) await scope.registration.unregister();
+    } catch {
+      // Offline says nothing.
+    }
+  }
+}

@@ -1,0 +1,80 @@
+import type { LoaderConfig } from "../../src/config";
+import type { Content, Engine } from "../../src/engine";
+
+/**
+ * A real engine without a swarm: manifest and bytes come from the origin. For tests of the page
+ * side alone.
+ */
+export function createEngine(_config: LoaderConfig, base: URL): Engine {
+  const open = new Map<string, Content>();
+  return {
+    async content(url) {
+      const { pathname, search } = new URL(url);
+      const question = new URL("manifest", base);
+      question.searchParams.set("url", pathname + search);
+      const response = await fetch(question).catch(() => null);
+      if (response?.status !== 200) return null;
+      const manifest = (await response.json()) as { key: string; size: number; type: string };
+      const content = originContent(url, manifest);
+      open.set(url, content);
+      return content;
+    },
+    known: (url) => open.get(url) ?? null,
+    stats: () => ({
+      id: "test",
+      transport: "none",
+      peers: [],
+      contents: [...open.values()].map((content) => content.stats()),
+    }),
+    close: () => {
+      open.clear();
+    },
+  };
+}
+
+function originContent(
+  url: string,
+  { key, size, type }: { key: string; size: number; type: string },
+): Content {
+  let fromOrigin = 0;
+  const players = new Set<unknown>();
+  return {
+    url,
+    key,
+    size,
+    type,
+    async *read(start, end, signal) {
+      const response = await fetch(url, {
+        headers: { Range: `bytes=${String(start)}-${String(end - 1)}`, "X-Test-Engine": "1" },
+        signal,
+      });
+      if (response.status !== 206 || !response.body) throw new Error(String(response.status));
+      const reader = response.body.getReader();
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) return;
+        fromOrigin += value.length;
+        yield value;
+      }
+    },
+    attach(playback) {
+      players.add(playback);
+      return () => players.delete(playback);
+    },
+    stats: () => ({
+      url,
+      key,
+      size,
+      segments: Math.ceil(size / 131072),
+      held: 0,
+      peers: players.size,
+      fromPeers: 0,
+      fromOrigin,
+      fromCache: 0,
+      uploaded: 0,
+      rejected: 0,
+      stalls: 0,
+      causes: {},
+    }),
+  };
+}
