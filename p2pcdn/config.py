@@ -84,6 +84,16 @@ class Config:
     stats_token: str | None = _option(
         None, "Opens statistics, dashboard and metrics over HTTP; none: they are off.", "str?"
     )
+    stats_retention_days: int = _option(
+        400, "Statistics older than this are deleted.", "int", minimum=1, maximum=36_500
+    )
+    price_per_gb: float = _option(
+        0.08,
+        "What you pay for 10^9 bytes of traffic, to tell savings in money.",
+        "float",
+        minimum=0,
+    )
+    currency: str = _option("$", "How that price is written.", "str")
     data_dir: str | None = _option(
         None,
         "Folder for hashes and statistics, shared by the site's workers. Default: a folder of "

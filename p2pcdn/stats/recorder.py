@@ -1,0 +1,277 @@
+"""Counting while the site serves: adds up in memory, writes to the shared store now and then."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from cachetools import LRUCache
+
+from p2pcdn.config import Config
+from p2pcdn.stats.batch import Batch
+from p2pcdn.stats.plausible import Limits
+from p2pcdn.stats.read import all_time, read_summary
+from p2pcdn.stats.report import Malformed, display_path, parse
+from p2pcdn.stats.store import Store
+from p2pcdn.stats.summary import Summary
+
+__all__ = ["Recorder"]
+
+log = logging.getLogger("p2pcdn.stats")
+
+FLUSH_EVERY_S = 4.0
+
+
+class Recorder:
+    """What one process counts. Thread-safe, and safe to make before a fork.
+
+    Args:
+        config: `stats_retention_days` and `upload_limit` are read.
+        folder: Where the store is (`Config.folder()`); None keeps it in memory.
+        clock: Unix time in seconds.
+        flush_every_s: Longest time that counts wait in memory.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        folder: Path | None,
+        clock: Callable[[], float] = time.time,
+        flush_every_s: float = FLUSH_EVERY_S,
+    ) -> None:
+        self._config = config
+        self._folder = folder
+        self._clock = clock
+        self._every = flush_every_s
+        limits = Limits()
+        if config.upload_limit is not None:
+            # A token bucket lets a little more through than its rate: half again is generous.
+            limits = Limits(upload_bps=config.upload_limit * 1.5 + 64 * 1024)
+        self._limits = limits
+        self._fresh()
+        self._atexit = _closer(weakref.ref(self))
+        atexit.register(self._atexit)
+        _recorders.add(self)
+
+    def _fresh(self) -> None:
+        """State of one process; a forked child drops its parent's and begins anew."""
+        self._lock = threading.Lock()
+        self._writing = threading.Lock()
+        self._batch = Batch()
+        self._flushed = time.monotonic()
+        self._timer: threading.Thread | None = None
+        self._stop = threading.Event()
+        self._sizes: LRUCache[str, int] = LRUCache(maxsize=10_000)
+        self._complaints: set[str] = set()
+        self._store = Store(
+            self._folder, limits=self._limits, retention_days=self._config.stats_retention_days
+        )
+
+    def _forked(self) -> None:
+        # The parent's connection must be neither used nor closed here (SQLite, "How To
+        # Corrupt", 2.6), so it must not be collected either.
+        _inherited.append(self._store)
+        self._fresh()
+
+    # --- counting ----------------------------------------------------------------------
+
+    def origin(self, target: str, *, sent: int, whole: bool, aborted: bool, status: int) -> None:
+        """A media response of the site itself has ended. Costs about a microsecond.
+
+        Args:
+            target: Path (and query, which is dropped) as the visitor asked for it.
+            sent: Bytes of the body that were handed to the server.
+            whole: It was the whole file, not a range.
+            aborted: Fewer bytes were sent than announced.
+            status: 200 and 206 count; other answers carry no content.
+        """
+        if status != 200 and status != 206:
+            return
+        target = target.partition("?")[0]
+        with self._lock:
+            row = self._batch.origin.get(target)
+            if row is not None:
+                row[0] += 1
+                row[1] += whole
+                row[2] += aborted
+                row[3] += sent
+                if row[0] & 63:
+                    return
+            else:
+                self._batch.add_origin(target, sent, whole, aborted)
+        self._tick()
+
+    def report(
+        self,
+        report: Mapping[str, object],
+        *,
+        content_size: Callable[[str], int | None],
+        content_url: Callable[[str], str | None] | None = None,
+    ) -> None:
+        """One loader's report, as parsed from JSON. Never raises: what is wrong is dropped.
+
+        Args:
+            report: See docs/statistics.md. Anything may stand in it.
+            content_size: Bytes of the content with this key; None: no such content here.
+            content_url: The content's path, below the site's prefix, as the origin's bytes
+                are counted under. Default: what the first report of a content says.
+        """
+        try:
+            parts = list(parse(report))
+        except Malformed as error:
+            log.debug("report dropped: %s", error)
+            self._drop("malformed")
+            return
+        for part in parts:
+            if isinstance(part, Malformed):
+                log.debug("part of a report dropped: %s", part)
+                self._drop("malformed")
+                continue
+            size = self._sizes.get(part.key)
+            if size is None:
+                size = content_size(part.key)
+                if size is None:
+                    self._drop("unknown content")
+                    continue
+                self._sizes[part.key] = size
+            if content_url is not None and (url := content_url(part.key)) is not None:
+                part = part.at(display_path(url))
+            with self._lock:
+                self._batch.add_part(part, size)
+        self._tick()
+
+    def drop(self, reason: str) -> None:
+        """Count a report that was refused before it was read, e.g. by a rate limit."""
+        self._drop(reason)
+        self._tick()
+
+    def _drop(self, reason: str) -> None:
+        with self._lock:
+            self._batch.dropped[reason] += 1
+
+    # --- writing -----------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Write what waits in memory. Where that fails, it stays and is tried again later."""
+        with self._writing:
+            with self._lock:
+                batch, self._batch = self._batch, Batch()
+                self._flushed = time.monotonic()
+            try:
+                self._store.write(batch, now=self._clock())
+            except sqlite3.Error as error:
+                self._complain(error)
+                with self._lock:
+                    newer, self._batch = self._batch, batch
+                    self._batch.add(newer)
+
+    def close(self) -> None:
+        """Write a last time and let go of the file; counting again opens it again."""
+        self._stop.set()
+        self.flush()
+        with self._writing:
+            self._store.close()
+        atexit.unregister(self._atexit)
+
+    def _complain(self, error: sqlite3.Error) -> None:
+        reason = str(error)
+        if reason not in self._complaints:
+            self._complaints.add(reason)
+            log.warning(
+                "statistics cannot be written to %s (%s): they wait in memory and are tried "
+                "again; the site serves on",
+                self._store.path,
+                reason,
+            )
+
+    def _tick(self) -> None:
+        if self._timer is None:
+            self._start()
+        elif time.monotonic() - self._flushed > 4 * self._every:
+            # Threads do not run everywhere (uWSGI without --enable-threads): do it here.
+            self.flush()
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._timer is not None and not self._stop.is_set():
+                return
+            self._stop = threading.Event()
+            self._timer = threading.Thread(
+                target=_run,
+                args=(weakref.ref(self), self._stop, self._every),
+                name="p2pcdn-stats",
+                daemon=True,
+            )
+            # RuntimeError: the interpreter is shutting down; the last flush is `close`.
+            with contextlib.suppress(RuntimeError):
+                self._timer.start()
+
+    # --- reading -----------------------------------------------------------------------
+
+    def summary(self, since: float, until: float | None = None, top: int | None = None) -> Summary:
+        """What all server workers counted between two Unix times; `top` limits the contents.
+
+        Raises:
+            sqlite3.Error: The store cannot be read.
+        """
+        self.flush()
+        with self._writing, self._store.reading() as connection:
+            return read_summary(connection, now=self._clock(), since=since, until=until, top=top)
+
+    def all_time(self, top: int | None = None) -> Summary:
+        """Sums that only ever grow, for counters.
+
+        Raises:
+            sqlite3.Error: The store cannot be read.
+        """
+        self.flush()
+        with self._writing, self._store.reading() as connection:
+            return all_time(connection, now=self._clock(), top=top)
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        return self._clock
+
+
+_recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
+_inherited: list[Store] = []
+
+
+def _after_fork() -> None:
+    # Locks may be held by threads that this process has not got; counts are the parent's.
+    for recorder in list(_recorders):
+        recorder._forked()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _run(recorder: weakref.ref[Recorder], stop: threading.Event, every_s: float) -> None:
+    while not stop.wait(every_s):
+        alive = recorder()
+        if alive is None:
+            return
+        try:
+            alive.flush()
+        except Exception:  # a defect here must not end counting for good
+            log.exception("statistics: flush failed")
+        del alive
+
+
+def _closer(recorder: weakref.ref[Recorder]) -> Callable[[], None]:
+    def close() -> None:
+        alive = recorder()
+        if alive is not None:
+            with contextlib.suppress(Exception):
+                alive.close()
+
+    return close

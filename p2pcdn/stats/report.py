@@ -1,0 +1,140 @@
+"""One loader's report: read and bounded, before anything of it is believed. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+import xxhash
+
+from p2pcdn.stats.causes import known_cause, known_transport
+
+__all__ = ["MAX_BODY_BYTES", "MAX_CONTENTS", "Malformed", "Part", "display_path", "parse"]
+
+MAX_BODY_BYTES = 16 * 1024
+MAX_CONTENTS = 32
+_MAX_CAUSES = 16
+_MAX_NUMBER = 2**50  # a pebibyte; also keeps every sum far below SQLite's 2**63
+_MAX_PATH = 300
+_MAX_LINKS = 1000
+
+_VIEW = re.compile(r"[A-Za-z0-9_-]{8,64}")
+_KEY = re.compile(r"[0-9a-f]{32}")
+
+_NUMBERS = (
+    "from_peers",
+    "from_origin",
+    "from_cache",
+    "uploaded",
+    "rejected",
+    "stalls",
+    "stall_ms",
+    "watched_s",
+)
+
+
+class Malformed(ValueError):
+    """The report is not of the documented shape; the message says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one page view says about one content, cumulative since the view began."""
+
+    view: bytes
+    key: str
+    path: str
+    seq: int
+    final: bool
+    transport: str
+    links: int
+    numbers: Mapping[str, int]
+    startup_ms: float | None
+    causes: Mapping[str, int]
+
+    def at(self, path: str) -> Part:
+        """The same for a content whose path the server knows better than the client."""
+        return self if path == self.path else dataclasses.replace(self, path=path)
+
+
+def parse(report: object) -> Iterator[Part | Malformed]:
+    """The parts of a report, in its order; a part that is wrong comes as `Malformed`.
+
+    Raises:
+        Malformed: The report as a whole is of no use.
+    """
+    if not isinstance(report, Mapping):
+        raise Malformed("a report is a JSON object")
+    view = report.get("view")
+    if not isinstance(view, str) or not _VIEW.fullmatch(view):
+        raise Malformed("`view` must be 8 to 64 letters, digits, - or _")
+    seq = _number(report.get("seq", 0))
+    contents = report.get("contents")
+    if seq is None or not isinstance(contents, list):
+        raise Malformed("`seq` must be a number and `contents` a list")
+    if len(contents) > MAX_CONTENTS:
+        raise Malformed(f"at most {MAX_CONTENTS} contents in one report")
+    # A digest has a fixed length and cannot be traced to what the page sent.
+    digest = xxhash.xxh3_128_digest(view.encode())
+    final = report.get("final") is True
+    transport = known_transport(report.get("transport"))
+    return (_part(entry, digest, seq, final, transport) for entry in contents)
+
+
+def _part(entry: object, view: bytes, seq: int, final: bool, transport: str) -> Part | Malformed:
+    if not isinstance(entry, Mapping):
+        return Malformed("a content is a JSON object")
+    key, url = entry.get("key"), entry.get("url", "")
+    if not isinstance(key, str) or not _KEY.fullmatch(key) or not isinstance(url, str):
+        return Malformed("`key` must be 32 hex digits and `url` a text")
+    numbers = {}
+    for name in _NUMBERS:
+        number = _number(entry.get(name, 0))
+        if number is None:
+            return Malformed(f"`{name}` must be a number from 0 to 2**50")
+        numbers[name] = number
+    links = _number(entry.get("peers", 0))
+    if links is None:
+        return Malformed("`peers` must be a number")
+    startup = entry.get("startup_ms")
+    if startup is not None and (startup := _number(startup)) is None:
+        return Malformed("`startup_ms` must be a number or null")
+    causes = entry.get("causes", {})
+    if not isinstance(causes, Mapping) or len(causes) > _MAX_CAUSES:
+        return Malformed(f"`causes` must be an object of at most {_MAX_CAUSES} numbers")
+    known: dict[str, int] = {}
+    for name, value in causes.items():
+        count = _number(value)
+        if count is None:
+            return Malformed("`causes` must have numbers")
+        cause = known_cause(str(name))
+        known[cause] = known.get(cause, 0) + count
+    path = display_path(url)
+    links = min(links, _MAX_LINKS)
+    return Part(view, key, path, seq, final, transport, links, numbers, startup, known)
+
+
+def _number(value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    if not math.isfinite(value) or not 0 <= value <= _MAX_NUMBER:
+        return None
+    return int(value)
+
+
+def display_path(url: str) -> str:
+    """The path of a URL as a person reads it: decoded, without query, of bounded length.
+
+    Signed query strings do not split a content, and do not end up in a statistics file.
+    """
+    try:
+        path = urlsplit(url[: 8 * _MAX_PATH]).path
+    except ValueError:
+        path = url.partition("?")[0]
+    path = unquote(path, errors="replace")
+    path = "".join(c if c.isprintable() else "�" for c in path)
+    return path if len(path) <= _MAX_PATH else path[: _MAX_PATH - 1] + "…"
