@@ -1,0 +1,1 @@
+"""The demo films: generative art rendered frame by frame with numpy."""
