@@ -8,13 +8,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from p2pcdn.stats.fields import FIELDS
+from p2pcdn.stats.live import NOW_S
 from p2pcdn.stats.schema import ALL_TIME, DAY, HOUR, MINUTE, OTHER, SITE
 from p2pcdn.stats.summary import Content, Counts, Note, Point, Summary, percentile_ms
 
-__all__ = ["NOW_S", "all_time", "read_summary"]
-
-NOW_S = 45.0
-"""A view counts as watching now for this long after its last report (every 10 s or so)."""
+__all__ = ["all_time", "read_summary"]
 
 _RECONCILED = 0.02
 _MAX_POINTS = 150
@@ -104,12 +102,13 @@ def _summary(
         row[0]: (row[1], row[2])
         for row in connection.execute(
             "SELECT content, count(*), sum(links) FROM views "
-            "WHERE final = 0 AND last > ? AND last < ? GROUP BY content",
+            "WHERE final = 0 AND last > ? AND last < ? AND key <> '' GROUP BY content",
             (now - NOW_S, now + NOW_S),
         )
     }
     (viewers,) = connection.execute(
-        "SELECT count(DISTINCT view) FROM views WHERE final = 0 AND last > ? AND last < ?",
+        "SELECT count(DISTINCT view) FROM views "
+        "WHERE final = 0 AND last > ? AND last < ? AND key <> ''",
         (now - NOW_S, now + NOW_S),
     ).fetchone()
     startups = tallies.get("startup", {})
@@ -138,6 +137,7 @@ def _summary(
         "contents": tuple(shown),
         "more_contents": len(contents) - len(shown),
         "causes": _merged(tallies.get("cause", {}).values()),
+        "direct": _merged(tallies.get("direct", {}).values()),
         "transports": _merged(tallies.get("transport", {}).values()),
         "startup": histogram,
         "dropped": _merged(tallies.get("dropped", {}).values()),

@@ -12,14 +12,16 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from cachetools import LRUCache
 
 from p2pcdn.config import Config
 from p2pcdn.stats.batch import Batch
+from p2pcdn.stats.live import read_live
 from p2pcdn.stats.plausible import Limits
 from p2pcdn.stats.read import all_time, read_summary
-from p2pcdn.stats.report import Malformed, display_path, parse
+from p2pcdn.stats.report import NO_KEY, Malformed, display_path, parse
 from p2pcdn.stats.store import Store
 from p2pcdn.stats.summary import Summary
 
@@ -136,14 +138,16 @@ class Recorder:
                 log.debug("part of a report dropped: %s", part)
                 self._drop("malformed")
                 continue
-            size = self._sizes.get(part.key)
+            with self._lock:
+                size = 0 if part.key == NO_KEY else self._sizes.get(part.key)
             if size is None:
                 size = content_size(part.key)
                 if size is None:
                     self._drop("unknown content")
                     continue
-                self._sizes[part.key] = size
-            if content_url is not None and (url := content_url(part.key)) is not None:
+                with self._lock:
+                    self._sizes[part.key] = size
+            if content_url is not None and part.key and (url := content_url(part.key)) is not None:
                 part = part.at(display_path(url))
             with self._lock:
                 self._batch.add_part(part, size)
@@ -236,6 +240,15 @@ class Recorder:
         self.flush()
         with self._writing, self._store.reading() as connection:
             return all_time(connection, now=self._clock(), top=top)
+
+    def live(self) -> dict[str, Any]:
+        """Who watches what now and who is linked to whom, without ids: see `live.py`.
+
+        Raises:
+            sqlite3.Error: The store cannot be read.
+        """
+        with self._writing, self._store.reading() as connection:
+            return read_live(connection, now=self._clock())
 
     @property
     def clock(self) -> Callable[[], float]:

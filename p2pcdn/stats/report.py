@@ -5,22 +5,27 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 import xxhash
 
-from p2pcdn.stats.causes import known_cause, known_transport
+from p2pcdn.stats.causes import CAUSES, DIRECT, known_transport
 
-__all__ = ["MAX_BODY_BYTES", "MAX_CONTENTS", "Malformed", "Part", "display_path", "parse"]
+__all__ = ["MAX_BODY_BYTES", "MAX_CONTENTS", "NO_KEY", "Malformed", "Part", "display_path", "parse"]
 
 MAX_BODY_BYTES = 16 * 1024
 MAX_CONTENTS = 32
-_MAX_CAUSES = 16
+NO_KEY = ""
+"""The key of a part that is about no content: videos that played direct, as `causes`."""
+_MAX_NAMES = 24
 _MAX_NUMBER = 2**50  # a pebibyte; also keeps every sum far below SQLite's 2**63
 _MAX_PATH = 300
 _MAX_LINKS = 1000
+_MAX_TAGS = 64
+_TAG = re.compile(r"[0-9a-f]{1,8}")
+_Tags = tuple[tuple[str, int], ...]
 
 _VIEW = re.compile(r"[A-Za-z0-9_-]{8,64}")
 _KEY = re.compile(r"[0-9a-f]{32}")
@@ -52,6 +57,9 @@ class Part:
     final: bool
     transport: str
     links: int
+    held: float
+    tags: tuple[tuple[str, int], ...]
+    """Open links of the page: a name that both ends give it, and bytes it carried."""
     numbers: Mapping[str, int]
     startup_ms: float | None
     causes: Mapping[str, int]
@@ -82,10 +90,22 @@ def parse(report: object) -> Iterator[Part | Malformed]:
     digest = xxhash.xxh3_128_digest(view.encode())
     final = report.get("final") is True
     transport = known_transport(report.get("transport"))
-    return (_part(entry, digest, seq, final, transport) for entry in contents)
+    tags = _tags(report.get("links", []))
+    if tags is None:
+        raise Malformed("`links` must be a list of [8 hex digits, bytes]")
+    for entry in contents:
+        yield _part(entry, digest, seq, final, transport, tags)
+    if report.get("direct"):
+        direct = _named(report["direct"], DIRECT)
+        if direct is None:
+            yield Malformed(f"`direct` must be an object of at most {_MAX_NAMES} numbers")
+        else:
+            yield Part(digest, NO_KEY, "", seq, final, transport, 0, 0.0, (), {}, None, direct)
 
 
-def _part(entry: object, view: bytes, seq: int, final: bool, transport: str) -> Part | Malformed:
+def _part(
+    entry: object, view: bytes, seq: int, final: bool, transport: str, tags: _Tags
+) -> Part | Malformed:
     if not isinstance(entry, Mapping):
         return Malformed("a content is a JSON object")
     key, url = entry.get("key"), entry.get("url", "")
@@ -97,25 +117,47 @@ def _part(entry: object, view: bytes, seq: int, final: bool, transport: str) -> 
         if number is None:
             return Malformed(f"`{name}` must be a number from 0 to 2**50")
         numbers[name] = number
-    links = _number(entry.get("peers", 0))
-    if links is None:
-        return Malformed("`peers` must be a number")
+    links, held = _number(entry.get("peers", 0)), entry.get("held", 0)
+    if links is None or isinstance(held, bool) or not isinstance(held, (int, float)):
+        return Malformed("`peers` and `held` must be numbers")
+    held = min(max(float(held), 0.0), 1.0) if math.isfinite(held) else 0.0
     startup = entry.get("startup_ms")
     if startup is not None and (startup := _number(startup)) is None:
         return Malformed("`startup_ms` must be a number or null")
-    causes = entry.get("causes", {})
-    if not isinstance(causes, Mapping) or len(causes) > _MAX_CAUSES:
-        return Malformed(f"`causes` must be an object of at most {_MAX_CAUSES} numbers")
-    known: dict[str, int] = {}
-    for name, value in causes.items():
-        count = _number(value)
-        if count is None:
-            return Malformed("`causes` must have numbers")
-        cause = known_cause(str(name))
-        known[cause] = known.get(cause, 0) + count
+    causes = _named(entry.get("causes", {}), CAUSES)
+    if causes is None:
+        return Malformed(f"`causes` must be an object of at most {_MAX_NAMES} numbers")
     path = display_path(url)
     links = min(links, _MAX_LINKS)
-    return Part(view, key, path, seq, final, transport, links, numbers, startup, known)
+    return Part(view, key, path, seq, final, transport, links, held, tags, numbers, startup, causes)
+
+
+def _tags(value: object) -> _Tags | None:
+    if not isinstance(value, list) or len(value) > _MAX_TAGS:
+        return None
+    tags = []
+    for entry in value:
+        if not isinstance(entry, list) or len(entry) != 2:
+            return None
+        name, carried = entry[0], _number(entry[1])
+        if not isinstance(name, str) or not _TAG.fullmatch(name) or carried is None:
+            return None
+        tags.append((name, carried))
+    return tuple(tags)
+
+
+def _named(value: object, names: Container[str]) -> dict[str, int] | None:
+    """Numbers by name; unknown names are put together, so that none can fill the store."""
+    if not isinstance(value, Mapping) or len(value) > _MAX_NAMES:
+        return None
+    known: dict[str, int] = {}
+    for name, entry in value.items():
+        number = _number(entry)
+        if number is None:
+            return None
+        cause = name if name in names else "other"
+        known[cause] = known.get(cause, 0) + number
+    return known
 
 
 def _number(value: object) -> int | None:

@@ -17,7 +17,8 @@ __all__ = [
     "UPSERT_TALLY",
 ]
 
-FILE_NAME = "stats.sqlite3"
+FILE_NAME = "stats-1.sqlite3"
+"""The number goes up when the tables change: an older version's file is left alone."""
 MINUTE, HOUR, DAY = 60, 3600, 86400
 ALL_TIME = 0
 """The resolution of the rows that only ever grow (at ts 0): what counters are made of."""
@@ -49,7 +50,7 @@ CREATE TABLE IF NOT EXISTS tallies (
 CREATE TABLE IF NOT EXISTS views (
     view BLOB NOT NULL, key TEXT NOT NULL, content INTEGER NOT NULL, seq INTEGER NOT NULL,
     first REAL NOT NULL, last REAL NOT NULL, final INTEGER NOT NULL, links INTEGER NOT NULL,
-    state TEXT NOT NULL, PRIMARY KEY (view, key)
+    held REAL NOT NULL, tags TEXT NOT NULL, state TEXT NOT NULL, PRIMARY KEY (view, key)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS views_last ON views (last);
 CREATE TABLE IF NOT EXISTS ledger (

@@ -135,7 +135,7 @@ def _carry_over(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
             target.execute("INSERT OR IGNORE INTO keys VALUES (?, ?, ?)", (key, ids[content], seen))
         for view, key, content, *state in source.execute("SELECT * FROM views"):
             target.execute(
-                "INSERT OR IGNORE INTO views VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO views VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (view, key, ids[content], *state),
             )
         target.execute("COMMIT")

@@ -96,6 +96,9 @@ class Summary:
     more_contents: int = 0
     series: tuple[Point, ...] = ()
     causes: Mapping[str, int] = field(default_factory=dict)
+    """Segments that loaders took from the origin, by cause (`causes.CAUSES`)."""
+    direct: Mapping[str, int] = field(default_factory=dict)
+    """Videos that played straight from the origin, by reason (`causes.DIRECT`)."""
     transports: Mapping[str, int] = field(default_factory=dict)
     startup: Mapping[str, int] = field(default_factory=dict)
     """The start-up histogram: upper bound in ms (or `inf`) -> number of starts."""
@@ -116,6 +119,7 @@ class Summary:
             "more_contents": self.more_contents,
             "series": [dataclasses.asdict(point) for point in self.series],
             "causes": dict(self.causes),
+            "direct": dict(self.direct),
             "transports": dict(self.transports),
             "startup": dict(self.startup),
             "dropped": dict(self.dropped),
@@ -144,6 +148,7 @@ class Summary:
                     for p in value["series"]
                 ),
                 causes=_numbers(value["causes"]),
+                direct=_numbers(value["direct"]),
                 transports=_numbers(value["transports"]),
                 startup=_numbers(value["startup"]),
                 dropped=_numbers(value["dropped"]),

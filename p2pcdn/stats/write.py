@@ -16,7 +16,7 @@ from p2pcdn.stats.batch import Batch
 from p2pcdn.stats.fields import FIELDS, ORIGIN, REPORTED, startup_bound
 from p2pcdn.stats.ledger import TOLERANCE, WINDOW_S, Entry, match
 from p2pcdn.stats.plausible import Limits, impossible
-from p2pcdn.stats.report import Part, display_path
+from p2pcdn.stats.report import NO_KEY, Part, display_path
 from p2pcdn.stats.schema import ALL_TIME, MINUTE, OTHER, SITE, UPSERT_BUCKET, UPSERT_TALLY
 
 __all__ = ["MAX_CONTENTS", "MAX_VIEWS", "VIEW_IDLE_S", "write"]
@@ -75,7 +75,8 @@ class _Writing:
     # --- reports -----------------------------------------------------------------------
 
     def _part(self, part: Part, size: int) -> None:
-        content = self._keyed(part.key, part.path, size)
+        direct = part.key == NO_KEY
+        content = SITE if direct else self._keyed(part.key, part.path, size)
         row = self._db.execute(
             "SELECT seq, first, last, state FROM views WHERE view = ? AND key = ?",
             (part.view, part.key),
@@ -99,12 +100,16 @@ class _Writing:
             for name in {*part.causes, *state["causes"]}
         }
         excused = state["excused"]
-        reason = impossible(
-            {name: n - excused.get(name, 0) for name, n in numbers.items()},
-            {name: n - excused.get(f"cause {name}", 0) for name, n in causes.items()},
-            size=size,
-            elapsed_s=self._now - first,
-            limits=self._limits,
+        reason = (
+            _impossible_direct(causes)
+            if direct
+            else impossible(
+                {name: n - excused.get(name, 0) for name, n in numbers.items()},
+                {name: n - excused.get(f"cause {name}", 0) for name, n in causes.items()},
+                size=size,
+                elapsed_s=self._now - first,
+                limits=self._limits,
+            )
         )
         if reason is None:
             self._count(part, content, numbers, causes, state)
@@ -118,7 +123,7 @@ class _Writing:
                 excused[at] = excused.get(at, 0) + n - state["causes"].get(name, 0)
         state["last"], state["causes"] = numbers, causes
         self._db.execute(
-            "INSERT OR REPLACE INTO views VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO views VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 part.view,
                 part.key,
@@ -128,6 +133,8 @@ class _Writing:
                 self._now,
                 part.final,
                 part.links,
+                part.held,
+                json.dumps(part.tags),
                 json.dumps(state),
             ),
         )
@@ -140,6 +147,12 @@ class _Writing:
         causes: Mapping[str, int],
         state: dict[str, dict[str, int]],
     ) -> None:
+        kind = "direct" if part.key == NO_KEY else "cause"
+        for name, number in causes.items():
+            if more := number - state["causes"].get(name, 0):
+                self._tallies[content, kind, name] += more
+        if part.key == NO_KEY:
+            return
         last, flags = state["last"], state["flags"]
         for name in REPORTED:
             self._add(content, name, numbers[name] - last.get(name, 0))
@@ -160,9 +173,6 @@ class _Writing:
             self._add(content, "startups", 1)
             self._add(content, "startup_ms", int(startup))
             self._tallies[content, "startup", startup_bound(startup)] += 1
-        for name, number in causes.items():
-            if more := number - state["causes"].get(name, 0):
-                self._tallies[content, "cause", name] += more
 
     # --- confirmation ------------------------------------------------------------------
 
@@ -248,6 +258,13 @@ class _Writing:
         for (content, kind, name), n in self._tallies.items():
             self._db.execute(UPSERT_TALLY, (MINUTE, self._ts, content, kind, name, n))
             self._db.execute(UPSERT_TALLY, (ALL_TIME, 0, content, kind, name, n))
+
+
+_MAX_DIRECT = 200
+
+
+def _impossible_direct(causes: Mapping[str, int]) -> str | None:
+    return "more videos than a page has" if sum(causes.values()) > _MAX_DIRECT else None
 
 
 def _fresh() -> dict[str, dict[str, int]]:
