@@ -5,6 +5,12 @@
  * segments. Nothing else crosses.
  */
 
+/**
+ * The fragment on the engine's own requests to the origin. It never leaves the browser; a worker
+ * that intercepts by URL pattern lets a request with it pass.
+ */
+export const ORIGIN_MARK = "#p2pcdn";
+
 /** The part of an HTMLMediaElement that the scheduler reads deadlines from. */
 export interface Playback {
   readonly currentTime: number;

@@ -1,0 +1,89 @@
+/** From players' clocks and open reads to demands. Pure; seconds and bytes. */
+import type { Playback } from "../engine";
+import type { Demand } from "./scheduler";
+
+export interface Read {
+  /** Next byte to hand out. */
+  at: number;
+  readonly end: number;
+  /** Since when its consumer waits for bytes; null while it does not. */
+  waiting: number | null;
+}
+
+export interface Need {
+  readonly demands: readonly Demand[];
+  readonly bytesPerS: number;
+  readonly starving: boolean;
+  readonly playing: boolean;
+}
+
+/** What is assumed of a medium whose duration is not known yet (2 Mbit/s). */
+const UNKNOWN_RATE = 250_000;
+/** A paused player might go on any moment. */
+const PAUSED_S = 3;
+/** A reader without a player (a download, a fragment of another player's) waits that long. */
+const NO_PLAYER_S = 1;
+/** A player that asks gets something now and then, however much it has in hand. */
+const STEADY_S = 6;
+
+/** Seconds of media in hand ahead of the playhead. */
+export function bufferedAhead({ buffered, currentTime }: Playback): number {
+  for (let i = 0; i < buffered.length; i++) {
+    if (buffered.start(i) <= currentTime + 0.1 && buffered.end(i) > currentTime)
+      return buffered.end(i) - currentTime;
+  }
+  return 0;
+}
+
+/** HTMLMediaElement.HAVE_CURRENT_DATA, HAVE_FUTURE_DATA. */
+const CURRENT = 2;
+const FUTURE = 3;
+
+/** Seconds until this player needs the byte at its read position. */
+function leftOf(p: Playback): number {
+  if (p.ended) return Infinity;
+  const ahead = bufferedAhead(p);
+  const pace = Math.max(0.1, Math.abs(p.playbackRate) || 1);
+  if (p.paused && !p.seeking) return p.readyState < CURRENT ? 0 : ahead / pace + PAUSED_S;
+  return p.seeking || p.readyState < FUTURE ? 0 : ahead / pace;
+}
+
+/**
+ * The demands of all readers. What was handed to a player is in its buffer, so the byte at the
+ * read position is needed when that buffer has run out: this holds for any bit rate over time,
+ * which a mapping of time to bytes over the whole file would not.
+ *
+ * @param resume - Where the last reader stopped: a player with a full buffer closes its request
+ *   and comes back there.
+ */
+export function needs(
+  size: number,
+  reads: readonly Read[],
+  resume: number,
+  playbacks: readonly Playback[],
+  now: number,
+): Need {
+  const live = playbacks.filter((p) => p.duration > 0 && p.duration < Infinity);
+  const bytesPerS = live.length
+    ? Math.max(...live.map((p) => (size / p.duration) * Math.max(1, Math.abs(p.playbackRate))))
+    : UNKNOWN_RATE;
+  const base = Math.min(...playbacks.map(leftOf), Infinity);
+  const demands: Demand[] = reads.map((r) => ({
+    at: r.at,
+    end: r.end,
+    left: playbacks.length
+      ? r.waiting === null
+        ? base + 0.1
+        : Math.min(base, Math.max(0, STEADY_S - (now - r.waiting)))
+      : Math.max(0, NO_PLAYER_S - (r.waiting === null ? 0 : now - r.waiting)),
+  }));
+  const latest = reads[reads.length - 1]?.at ?? resume;
+  if (playbacks.length && latest < size && base < Infinity)
+    demands.push({ at: latest, end: size, left: base + 0.2 });
+  return {
+    demands,
+    bytesPerS,
+    starving: base === 0,
+    playing: playbacks.some((p) => !p.paused && !p.ended),
+  };
+}

@@ -1,0 +1,376 @@
+/** Opens contents, finds peers for them, keeps the clockwork going. */
+import type { LoaderConfig } from "../config";
+import { Client } from "../coordinator/client";
+import { signal, sources, type Incoming } from "../coordinator/messages";
+import type { Content, Engine, EngineStats } from "../engine";
+import { runsOf } from "./bits";
+import { SwarmContent, type Env } from "./content";
+import { Links } from "./links";
+import { askManifest } from "./manifest";
+import { Store } from "./store";
+import { Uploader } from "./uploader";
+import { PEERS, type Run } from "./wire";
+
+/** What the browser gives; tests and simulations bring their own. */
+export interface EngineDeps {
+  readonly fetch: typeof globalThis.fetch;
+  readonly WebSocket: typeof globalThis.WebSocket | undefined;
+  readonly RTCPeerConnection: typeof globalThis.RTCPeerConnection | undefined;
+  readonly subtle: Pick<SubtleCrypto, "digest">;
+  readonly sendBeacon: ((url: string, body: string) => boolean) | undefined;
+  /** Seconds, never going back. */
+  now(): number;
+  /** [0, 1) */
+  random(): number;
+  /** The Network Information API's answer, where there is one. */
+  connection(): { readonly saveData?: boolean; readonly type?: string } | undefined;
+  readonly mobile: boolean;
+}
+
+interface Network {
+  readonly connection?: { readonly saveData?: boolean; readonly type?: string };
+  readonly userAgentData?: { readonly mobile: boolean };
+}
+
+function browser(): EngineDeps {
+  const nav = navigator as Navigator & Network;
+  return {
+    fetch: (input, init) => fetch(input, init),
+    WebSocket: globalThis.WebSocket,
+    RTCPeerConnection: globalThis.RTCPeerConnection,
+    subtle: crypto.subtle,
+    sendBeacon: (url, body) => nav.sendBeacon(url, body),
+    now: () => performance.now() / 1000,
+    random: () => Math.random(),
+    connection: () => nav.connection,
+    mobile: nav.userAgentData?.mobile ?? /Mobi/.test(nav.userAgent),
+  };
+}
+
+const TICK_MS = 150;
+const LINKS = 8;
+const LINKS_MOBILE = 4;
+/** Ids in an answer to SOURCES, and in a PEERS message. */
+const LISTED = 12;
+const EXCHANGED = 8;
+const EXCHANGE_S = 20;
+const ANNOUNCE_S = 3;
+/** Most runs in one ANNOUNCE. */
+const MAX_RUNS = 256;
+/** SOURCES is asked again after these times while peers are few. */
+const ASK_AGAIN_S = [4, 8, 15, 30];
+const ENOUGH_PEERS = 3;
+/** How long a start waits for a coordinator, for a link, for a JOIN before it counts as alone. */
+const ANSWER_S = 1.5;
+const JOIN_S = 1;
+const SHUN_LIAR_S = 600;
+const RENEW_S = 60;
+
+interface Search {
+  asked: number;
+  askedAt: number;
+  answered: boolean;
+  /** Ids that were named at all. */
+  named: number;
+  renewAt: number;
+}
+
+export function createEngine(
+  config: LoaderConfig,
+  base: URL,
+  given: Partial<EngineDeps> = {},
+): Engine {
+  const deps: EngineDeps = { ...(given.fetch && given.subtle ? {} : browser()), ...given } as EngineDeps;
+  const { now, random } = deps;
+  const me = randomId();
+  const byUrl = new Map<string, SwarmContent>();
+  const byKey = new Map<string, SwarmContent>();
+  const asking = new Map<string, Promise<Content | null>>();
+  /** URLs without a manifest, and until when that is believed. */
+  const refused = new Map<string, number>();
+  const searches = new Map<SwarmContent, Search>();
+  const exchanged = new Map<string, number>();
+  const store = new Store(config.memoryLimit);
+  const uploader = new Uploader(config.uploadLimit, now);
+  let numbers = 0;
+  let announcedAt = 0;
+  let closed = false;
+  let client: Client | undefined;
+
+  const saving = (): boolean => {
+    const { saveData, type } = deps.connection() ?? {};
+    return saveData === true || type === "cellular";
+  };
+
+  const links = new Links(
+    me,
+    {
+      iceServers: [...config.ice],
+      iceTransportPolicy: config.relayOnly ? "relay" : "all",
+    },
+    deps.mobile ? LINKS_MOBILE : LINKS,
+    {
+      now,
+      contents: byKey,
+      mayUpload: () => !saving() && config.uploadLimit !== 0,
+      uploadCap: () => uploader.cap,
+      serve: () => uploader.pump(),
+      drained: () => uploader.pump(),
+      signal: (message) => client?.send(message),
+      heardOf: (key, ids) => {
+        const content = byKey.get(key);
+        if (content && content.held.count < content.held.size) links.offer(ids);
+      },
+      opened: (link) => {
+        uploader.outlets.add(link);
+        pokeAll();
+      },
+      closed: (link) => {
+        uploader.outlets.delete(link);
+      },
+    },
+    deps,
+  );
+
+  const env: Env = {
+    me,
+    store,
+    fetch: deps.fetch,
+    subtle: deps.subtle,
+    now,
+    random,
+    links: () => links.open(),
+    expecting: (content) => {
+      const search = searches.get(content);
+      if (!search || !deps.RTCPeerConnection) return false;
+      if (!search.answered && client?.hopeful && now() - content.openedAt < ANSWER_S) return true;
+      if (links.connecting) return true;
+      for (const link of links.open())
+        if (!link.remotes.size && now() - link.openedAt < JOIN_S) return true;
+      return false;
+    },
+    loneCause: (content) => {
+      if (!deps.RTCPeerConnection) return "no-webrtc";
+      if (client?.transport === "none") return "no-coordinator";
+      return searches.get(content)?.named ? "no-link" : "no-peer";
+    },
+    saveData: () => deps.connection()?.saveData === true,
+    blame: (content, ids) => {
+      const bad = [...ids];
+      client?.send({ type: "REPORT", payload: { content: content.key, bad } });
+      for (const id of bad) links.drop(id, SHUN_LIAR_S);
+    },
+    stale: (content) => forget(content),
+  };
+
+  function pokeAll(): void {
+    for (const content of byKey.values()) content.poke();
+  }
+
+  /** The content keeps serving its readers; who opens the URL now gets a new one. */
+  function forget(content: SwarmContent): void {
+    for (const [url, c] of byUrl) if (c === content) byUrl.delete(url);
+    if (byKey.get(content.key) === content) byKey.delete(content.key);
+    searches.delete(content);
+    client?.send({ type: "WITHDRAW", payload: { content: content.key } });
+  }
+
+  // --- the coordinator ----------------------------------------------------------------------
+
+  function connect(): void {
+    if (client || !deps.RTCPeerConnection) return;
+    const coordinator = new URL(config.coordinator, base);
+    if (!coordinator.pathname.endsWith("/")) coordinator.pathname += "/";
+    const { key, version, socket } = config;
+    client = new Client(
+      { base: coordinator, id: me, token: randomId(), key, version, socket },
+      deps,
+      {
+        opened: () => {
+          for (const content of byKey.values()) {
+            announce(content, content.held.runs(), []);
+            ask(content);
+          }
+        },
+        heard,
+      },
+    );
+  }
+
+  function heard({ type, src, payload }: Incoming): void {
+    if (type === "SOURCES") {
+      const answer = sources(payload);
+      for (const [content, search] of searches) {
+        if (!answer || answer.rid !== content.number) continue;
+        search.answered = true;
+        search.named = answer.ids.length;
+        links.offer(answer.ids);
+        content.poke();
+      }
+    } else if (type === "REFUSED") {
+      const refusedKey = (payload as { content?: unknown } | null)?.content;
+      for (const [content, search] of searches)
+        if (content.key === refusedKey) search.renewAt = Math.min(search.renewAt, now() + 5);
+    } else if (typeof src === "string") {
+      const from = signal(payload);
+      if (from) links.heard(type, src, from);
+    }
+  }
+
+  function announce(content: SwarmContent, have: Run[], lost: Run[]): void {
+    content.gained.clear();
+    content.lost.clear();
+    client?.send({
+      type: "ANNOUNCE",
+      payload: {
+        content: content.key,
+        token: content.token,
+        segments: content.held.size,
+        have: have.slice(0, MAX_RUNS),
+        ...(lost.length && { lost: lost.slice(0, MAX_RUNS) }),
+        info: { upload: !saving() && config.uploadLimit !== 0 },
+      },
+    });
+  }
+
+  function ask(content: SwarmContent): void {
+    const search = searches.get(content);
+    if (!search) return;
+    search.asked++;
+    search.askedAt = now();
+    const { number: rid, key, token } = content;
+    client?.send({ type: "SOURCES", payload: { rid, content: key, token, limit: LISTED } });
+  }
+
+  // --- time ---------------------------------------------------------------------------------
+
+  function tick(): void {
+    const t = now();
+    links.tick();
+    for (const [content, search] of searches) {
+      const complete = content.held.count === content.held.size;
+      const wait = ASK_AGAIN_S[Math.min(search.asked, ASK_AGAIN_S.length) - 1] ?? 0;
+      const few = content.stats().peers < ENOUGH_PEERS && links.free > 0;
+      if (few && !complete && search.asked && t - search.askedAt > wait) ask(content);
+      if (t > search.renewAt) void renew(content, search);
+    }
+    if (t - announcedAt > ANNOUNCE_S) {
+      announcedAt = t;
+      for (const content of byKey.values()) {
+        const { gained, lost } = content;
+        if (gained.size + lost.size) announce(content, runsOf(gained), runsOf(lost));
+      }
+    }
+    for (const content of byKey.values()) {
+      content.tick();
+      exchange(content, t);
+    }
+  }
+
+  /** Tells peers of each other, so that the coordinator is asked rarely. */
+  function exchange(content: SwarmContent, t: number): void {
+    const joined = [...links.open()].filter((link) => link.remote(content.key));
+    if (joined.length < 2) return;
+    for (const link of joined) {
+      const about = `${link.id} ${content.key}`;
+      if (t - (exchanged.get(about) ?? -EXCHANGE_S) < EXCHANGE_S) continue;
+      exchanged.set(about, t);
+      const ids = joined.map((l) => l.id).filter((id) => id !== link.id);
+      link.say({ type: PEERS, c: content.number, ids: ids.slice(-EXCHANGED) });
+    }
+    if (exchanged.size > 1024) exchanged.clear();
+  }
+
+  function renewal(expires: number): number {
+    const left = expires - Date.now() / 1000;
+    return now() + Math.max(5, Math.min(left - RENEW_S, left * 0.8));
+  }
+
+  async function renew(content: SwarmContent, search: Search): Promise<void> {
+    search.renewAt = Infinity;
+    const answer = await askManifest(deps.fetch, base, content.url, me);
+    if (closed) return;
+    if (typeof answer === "number") search.renewAt = now() + Math.max(answer, 15);
+    else if (answer.key !== content.key) content.changed();
+    else {
+      [content.token, content.expires] = [answer.token, answer.expires];
+      search.renewAt = renewal(answer.expires);
+      announce(content, content.held.runs(), []);
+    }
+  }
+
+  // --- the page's side ----------------------------------------------------------------------
+
+  async function open(url: string): Promise<Content | null> {
+    const answer = await askManifest(deps.fetch, base, url, me);
+    if (closed) return null;
+    if (typeof answer === "number") {
+      refused.set(url, now() + answer);
+      return null;
+    }
+    let content = byKey.get(answer.key);
+    if (content) {
+      // The same bytes under a newly signed URL.
+      [content.url, content.token, content.expires] = [url, answer.token, answer.expires];
+    } else {
+      content = new SwarmContent(url, numbers++, answer, env);
+      byKey.set(answer.key, content);
+      const renewAt = renewal(answer.expires);
+      searches.set(content, { asked: 0, askedAt: 0, answered: false, named: 0, renewAt });
+      for (const link of links.open()) link.join(content);
+      // Before the coordinator has opened, `opened` will do this.
+      if (client && client.transport !== "none") {
+        announce(content, [], []);
+        ask(content);
+      }
+    }
+    byUrl.set(url, content);
+    return content;
+  }
+
+  const ticking = setInterval(tick, TICK_MS);
+  connect();
+
+  return {
+    async content(url) {
+      const clean = url.split("#")[0]!;
+      try {
+        const there = byUrl.get(clean);
+        if (there || closed) return there ?? null;
+        if (now() < (refused.get(clean) ?? -Infinity)) return null;
+        let pending = asking.get(clean);
+        if (!pending) {
+          pending = open(clean).finally(() => asking.delete(clean));
+          asking.set(clean, pending);
+        }
+        return await pending;
+      } catch {
+        return null;
+      }
+    },
+    known: (url) => byUrl.get(url.split("#")[0]!) ?? null,
+    stats(): EngineStats {
+      return {
+        id: me,
+        transport: client?.transport ?? "none",
+        peers: links.stats(),
+        contents: [...byKey.values()].map((c) => c.stats()),
+      };
+    },
+    close() {
+      if (closed) return;
+      closed = true;
+      clearInterval(ticking);
+      for (const content of byKey.values()) content.close();
+      links.close();
+      uploader.stop();
+      client?.close();
+    },
+  };
+}
+
+/** 128 random bits: who guesses an id and its token could take them over. */
+function randomId(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("");
+}

@@ -1,0 +1,71 @@
+/** What the origin says of a content (Python twin: p2pcdn/web/manifest.py). */
+import { MAX_SEGMENTS } from "./wire";
+
+export interface Manifest {
+  readonly key: string;
+  readonly size: number;
+  readonly type: string;
+  readonly segmentBytes: number;
+  readonly hashes: Uint8Array;
+  readonly token: string;
+  /** Unix seconds. */
+  readonly expires: number;
+}
+
+/** A manifest, or in how many seconds to ask again. */
+export type Answer = Manifest | number;
+
+const MAX_SEGMENT_BYTES = 1 << 26;
+/** Long enough for a slow site, short enough not to keep a video from starting. */
+const PATIENCE_MS = 4000;
+/** What cannot be shared will hardly be sharable soon. */
+const REFUSED_S = 60;
+const FAILED_S = 5;
+
+/** Asks for the manifest of an absolute media URL. Never rejects. */
+export async function askManifest(
+  fetch: typeof globalThis.fetch,
+  base: URL,
+  url: string,
+  peer: string,
+): Promise<Answer> {
+  try {
+    const { pathname, search } = new URL(url);
+    const question = new URL("manifest", base);
+    question.search = new URLSearchParams({ url: pathname + search, peer }).toString();
+    const response = await fetch(question.href, {
+      cache: "no-store",
+      signal: AbortSignal.timeout(PATIENCE_MS),
+    });
+    if (response.status === 429 || response.status >= 500) return FAILED_S;
+    if (response.status >= 400) return REFUSED_S;
+    const body = (await response.json()) as Record<string, unknown>;
+    if (response.status === 200) return parseManifest(body) ?? REFUSED_S;
+    const after = Number(body.retry_after);
+    return after > 0 ? Math.min(after, REFUSED_S) : FAILED_S;
+  } catch {
+    return FAILED_S;
+  }
+}
+
+/** The manifest in a JSON object; null where anything in it cannot be. */
+export function parseManifest(body: Record<string, unknown>): Manifest | null {
+  const { key, size, type, segment_bytes, hashes, token, expires } = body;
+  const whole = (n: unknown, most: number): n is number =>
+    Number.isSafeInteger(n) && (n as number) > 0 && (n as number) <= most;
+  if (typeof key !== "string" || !/^[0-9a-f]{32}$/.test(key)) return null;
+  if (!whole(size, Number.MAX_SAFE_INTEGER) || !whole(segment_bytes, MAX_SEGMENT_BYTES)) return null;
+  if (typeof hashes !== "string" || typeof token !== "string") return null;
+  const list = Uint8Array.from(atob(hashes), (c) => c.charCodeAt(0));
+  const segments = Math.ceil(size / segment_bytes);
+  if (segments > MAX_SEGMENTS || list.length !== segments * 32) return null;
+  return {
+    key,
+    size,
+    type: typeof type === "string" ? type : "application/octet-stream",
+    segmentBytes: segment_bytes,
+    hashes: list,
+    token,
+    expires: typeof expires === "number" ? expires : Infinity,
+  };
+}

@@ -1,0 +1,347 @@
+/**
+ * Who fetches which bytes from where, and when: the swarm's one decision function.
+ *
+ * Pure: time and randomness come in, actions go out; the only memory is `State.since`, which the
+ * caller keeps between calls. It runs unchanged in a browser, in a test and in a simulation.
+ * Times in seconds, positions in bytes of the content, spans half open.
+ */
+import { ORIGIN, subtract, type Source, type Span } from "./assembly";
+
+/** A reader's position, and how long until its player needs the byte there. */
+export interface Demand {
+  readonly at: number;
+  readonly end: number;
+  readonly left: number;
+}
+
+export interface PeerView {
+  readonly id: string;
+  has(segment: number): boolean;
+  /** Whether it said that it is fetching this one from the origin right now. */
+  claims(segment: number): boolean;
+  readonly rtt: number;
+  /** Bytes per second it was seen to deliver. */
+  readonly rate: number;
+  /** Bytes asked of it and not yet here. */
+  readonly queued: number;
+  /** How many more may be asked now; negative or 0: none. */
+  readonly room: number;
+  /** Silent for longer than its own past explains. */
+  readonly silent: boolean;
+}
+
+/** Bytes on their way. For the origin one flight may span several segments. */
+export interface Flight {
+  readonly source: Source;
+  /** Next byte to come. */
+  readonly from: number;
+  readonly to: number;
+  readonly since: number;
+  /** When the last byte came, or `since`. */
+  readonly heard: number;
+  readonly bulk: boolean;
+}
+
+export interface State<F extends Flight = Flight> {
+  readonly me: string;
+  readonly size: number;
+  readonly segmentBytes: number;
+  readonly demands: readonly Demand[];
+  /** What the player consumes, at its present rate. */
+  readonly bytesPerS: number;
+  readonly peers: readonly PeerView[];
+  readonly flights: readonly F[];
+  /** What of a segment is missing (nothing when it is held), in bytes of the content. */
+  gaps(segment: number): readonly Span[];
+  /** A segment that a mix of sources spoilt: from the origin or not at all. */
+  originOnly(segment: number): boolean;
+  readonly origin: {
+    readonly latency: number;
+    readonly rate: number;
+    /** Not to be asked before (after an error). */
+    readonly retryAt: number;
+  };
+  /** Peers may turn up any moment: links are being made, or the coordinator has not answered. */
+  readonly expecting: boolean;
+  /** The player has nothing to play: a start, a seek, a stall. */
+  readonly starving: boolean;
+  /** Nothing has been played yet. */
+  readonly fresh: boolean;
+  /** Longest request to the origin while starving. */
+  readonly startRun: number;
+  /** How far ahead of the player to fetch, in seconds. */
+  readonly peerHorizon: number;
+  readonly originHorizon: number;
+  /** Since when a segment that nobody holds has been wanted. */
+  readonly since: Map<number, number>;
+}
+
+/** Why bytes come from the origin (names: p2pcdn/stats/causes.py). */
+export type Cause =
+  "first" | "urgent" | "no-peer" | "deadline" | "timeout" | "busy" | "rejected" | "seed";
+
+export type Action<F extends Flight = Flight> =
+  | { readonly do: "peer"; readonly peer: string; readonly span: Span }
+  | { readonly do: "origin"; readonly span: Span; readonly cause: Cause; readonly bulk: boolean }
+  /** Let a flight end at `to`; at or before its `from`: cancel it. */
+  | { readonly do: "trim"; readonly flight: F; readonly to: number };
+
+/** Kept in hand against the jitter of clocks, timers and queues. */
+const GUARD_S = 0.4;
+/** A peer may be that much later than the origin when the player is waiting already. */
+const PATIENCE_S = 0.1;
+/** The next in rank takes a segment over when the one before has not claimed it for that long. */
+const TURN_S = 0.6;
+/** Up to here in playing order; beyond, the rarest first. */
+const IN_ORDER_S = 15;
+/** When bytes are fetched that no player asked for, only to complete a segment. */
+const LATER_S = 20;
+/** Request to the origin among peers, and alone. */
+const SHARED_RUN = 262144;
+const LONE_RUN = 2097152;
+const MAX_WANTED = 384;
+const MAX_URGENT = 3;
+
+/** FNV-1a with an avalanche: a number that every peer computes alike. */
+function hash(text: string): number {
+  let h = 0x811c9dc5;
+  for (let i = 0; i < text.length; i++) h = Math.imul(h ^ text.charCodeAt(i), 0x01000193);
+  h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
+  return (h ^ (h >>> 13)) >>> 0;
+}
+
+/**
+ * One peer's place in the queue of those that may fetch a group of segments from the origin
+ * (rendezvous hashing: everybody who knows the same peers computes the same queue).
+ */
+function rank(group: number, me: string, others: readonly string[]): number {
+  const mine = hash(`${group}/${me}`);
+  return others.filter((id) => {
+    const theirs = hash(`${group}/${id}`);
+    return theirs > mine || (theirs === mine && id > me);
+  }).length;
+}
+
+export function decide<F extends Flight>(
+  s: State<F>,
+  now: number,
+  random: () => number,
+): Action<F>[] {
+  const { segmentBytes, origin, peers } = s;
+  const actions: Action<F>[] = [];
+  const queued = new Map(peers.map((p) => [p.id, p.queued]));
+  const room = new Map(peers.map((p) => [p.id, p.room]));
+  /** Spans that this decision has just given out. */
+  const given: Span[] = [];
+  const lone = !peers.length && !s.expecting;
+  const perGroup = Math.max(1, Math.floor(SHARED_RUN / segmentBytes));
+  const segments = Math.ceil(s.size / segmentBytes);
+
+  /** Seconds until the player needs a byte. */
+  const left = (at: number): number =>
+    Math.min(
+      ...s.demands.map((d) =>
+        at >= d.end
+          ? Infinity
+          : at >= d.at
+            ? d.left + (at - d.at) / s.bytesPerS
+            : // The front of a segment that the player entered in the middle.
+              at >= d.at - (d.at % segmentBytes)
+              ? d.left + LATER_S
+              : Infinity,
+      ),
+      Infinity,
+    );
+  const originEta = (bytes: number): number =>
+    Math.max(0, origin.retryAt - now) + origin.latency + bytes / origin.rate;
+  const urgent = (at: number, bytes: number): boolean =>
+    left(at) <= 1.5 * originEta(bytes) + GUARD_S;
+
+  // Peers answer in the order of asking, so what was asked before delays what was asked after.
+  const ahead = new Map<string, number>();
+  const etas = new Map<F, number>();
+  for (const f of s.flights) {
+    const peer = peers.find((p) => p.id === f.source);
+    const before = ahead.get(f.source) ?? 0;
+    ahead.set(f.source, before + f.to - f.from);
+    if (f.source === ORIGIN) {
+      const quiet = now - f.heard > Math.max(1, 4 * origin.latency);
+      const wait = f.heard > f.since ? 0 : Math.max(0, origin.latency - (now - f.since));
+      etas.set(f, quiet ? Infinity : wait);
+    } else
+      etas.set(f, !peer || peer.silent ? Infinity : peer.rtt + before / Math.max(1, peer.rate));
+  }
+  const etaOf = (f: F, to: number): number => {
+    const rate = f.source === ORIGIN ? origin.rate : peers.find((p) => p.id === f.source)?.rate;
+    return (etas.get(f) ?? 0) + Math.max(0, to - f.from) / Math.max(1, rate ?? 1);
+  };
+
+  /** The peer that would have the span here first. */
+  const best = (segment: number, bytes: number, not: readonly F[]): [PeerView, number] | null => {
+    let found: [PeerView, number] | null = null;
+    if (s.originOnly(segment)) return null;
+    for (const p of peers) {
+      const busy = queued.get(p.id) ?? 0;
+      const free = room.get(p.id) ?? 0;
+      if (!p.has(segment) || p.silent || free <= 0 || (busy > 0 && free < bytes)) continue;
+      if (not.some((f) => f.source === p.id)) continue;
+      const eta = p.rtt + (busy + bytes) / Math.max(1, p.rate);
+      if (!found || eta < found[1] || (eta === found[1] && random() < 0.5)) found = [p, eta];
+    }
+    return found;
+  };
+  const askPeer = (peer: PeerView, span: Span): void => {
+    const bytes = span[1] - span[0];
+    queued.set(peer.id, (queued.get(peer.id) ?? 0) + bytes);
+    room.set(peer.id, (room.get(peer.id) ?? 0) - bytes);
+    given.push(span);
+    actions.push({ do: "peer", peer: peer.id, span });
+  };
+  const holders = (segment: number): number => peers.filter((p) => p.has(segment)).length;
+  const myTurn = (segment: number): number =>
+    rank(
+      Math.floor(segment / perGroup),
+      s.me,
+      peers.filter((p) => !p.has(segment)).map((p) => p.id),
+    );
+  const claimed = (segment: number): boolean => peers.some((p) => p.claims(segment));
+  const flying = (): Span[] => [...s.flights.map((f) => [f.from, f.to] as const), ...given];
+
+  /** Whether I fetch for the swarm what nobody holds: in turn, and only when nobody else does. */
+  const entitled = (segment: number): boolean => {
+    if (s.expecting || holders(segment) || claimed(segment)) return false;
+    if (!s.since.has(segment)) s.since.set(segment, now);
+    return now - (s.since.get(segment) ?? now) >= myTurn(segment) * TURN_S;
+  };
+
+  let urgentJobs = s.flights.filter((f) => f.source === ORIGIN && !f.bulk).length;
+  // A new bulk request goes out while the last bytes of the one before are on their way.
+  let bulkFree = !s.flights.some(
+    (f) => f.source === ORIGIN && (f.to - f.from) / origin.rate > origin.latency,
+  );
+  const askOrigin = (from: number, to: number, cause: Cause, bulk: boolean): void => {
+    if (now < origin.retryAt || (bulk ? !bulkFree : urgentJobs >= MAX_URGENT)) return;
+    const run = lone
+      ? LONE_RUN
+      : s.starving
+        ? s.startRun
+        : Math.max(SHARED_RUN, bulk ? segmentBytes : 0);
+    const most = Math.min(s.size, from + run);
+    let end = Math.min(to, most);
+    // Go on over what follows, in one request, as long as the same reason holds there.
+    for (let seg = Math.ceil(end / segmentBytes); end < most && end === seg * segmentBytes; seg++) {
+      const next = Math.min(s.size, end + segmentBytes);
+      const whole = s.gaps(seg).some(([a, b]) => a === end && b === next);
+      const wait = left(end);
+      if (!whole || subtract([end, next], flying())[0]?.[0] !== end) break;
+      if (bulk || lone ? wait > s.originHorizon : !urgent(end, segmentBytes)) break;
+      if (bulk && !lone && !entitled(seg)) break;
+      if (!bulk && !lone && best(seg, segmentBytes, [])) break;
+      end = Math.min(next, most);
+    }
+    given.push([from, end]);
+    if (bulk) bulkFree = false;
+    else urgentJobs++;
+    actions.push({ do: "origin", span: [from, end], cause, bulk });
+  };
+
+  const consider = (segment: number, span: Span): void => {
+    const [from, to] = span;
+    const bytes = to - from;
+    const need = left(from);
+    const hurry = urgent(from, Math.min(bytes, SHARED_RUN));
+    const cover = s.flights.filter((f) => f.from < to && f.to > from);
+    const open = subtract(span, flying());
+    for (const [a, b] of open) {
+      const found = need <= s.peerHorizon ? best(segment, b - a, []) : null;
+      const limit = Math.max(0.7 * need, originEta(b - a) + PATIENCE_S);
+      if (found && (!hurry || found[1] <= limit || origin.retryAt > now)) askPeer(found[0], [a, b]);
+      else if (hurry) {
+        const held = holders(segment) > 0;
+        const cause = s.originOnly(segment)
+          ? "rejected"
+          : s.fresh
+            ? "first"
+            : found
+              ? "deadline"
+              : held
+                ? "busy"
+                : peers.length
+                  ? "urgent"
+                  : "no-peer";
+        askOrigin(a, b, cause, false);
+      } else if (s.originOnly(segment)) {
+        askOrigin(a, b, "rejected", true);
+      } else if (need <= s.originHorizon && entitled(segment)) {
+        askOrigin(a, b, peers.length ? "seed" : "no-peer", true);
+      }
+    }
+    if (!cover.length || (open.length && open[0]![0] === from)) return;
+    // On its way, but soon enough?
+    const eta = Math.min(...cover.map((f) => etaOf(f, to)));
+    const fromOrigin = cover.some((f) => f.source === ORIGIN);
+    if (eta === Infinity || (hurry && eta > 0.8 * need && eta > originEta(bytes) + PATIENCE_S)) {
+      const other = best(segment, bytes, cover);
+      if (other && other[1] < 0.5 * eta && (!hurry || fromOrigin || other[1] < 0.7 * need)) {
+        askPeer(other[0], span);
+      } else if (hurry && !fromOrigin) {
+        askOrigin(from, to, eta === Infinity ? "timeout" : "deadline", false);
+      }
+    }
+  };
+
+  // What is wanted, each with the byte needed first, in the order of need.
+  const horizon = Math.max(s.peerHorizon, s.originHorizon);
+  const wanted = new Map<number, number>();
+  for (const d of s.demands) {
+    const reach = Math.min(d.end, d.at + Math.max(0, horizon - d.left) * s.bytesPerS + 1);
+    const last = Math.min(segments - 1, Math.floor((reach - 1) / segmentBytes));
+    const first = Math.floor(d.at / segmentBytes);
+    for (let seg = first; seg <= last && wanted.size < MAX_WANTED; seg++) {
+      const at = Math.max(d.at, seg * segmentBytes);
+      if (s.gaps(seg).length) wanted.set(seg, Math.min(at, wanted.get(seg) ?? at));
+    }
+  }
+  for (const seg of s.since.keys()) if (!wanted.has(seg)) s.since.delete(seg);
+
+  const order = [...wanted].map(([seg, at]) => {
+    const need = left(at);
+    return need <= IN_ORDER_S
+      ? { seg, at, tier: 0, key: need }
+      : { seg, at, tier: 1 + holders(seg), key: peers.length ? hash(`${s.me}/${seg}`) : need };
+  });
+  // A segment that nobody holds is fetched in playing order by whoever it is.
+  for (const o of order) if (o.tier === 1) o.key = left(o.at);
+  order.sort((a, b) => a.tier - b.tier || a.key - b.key);
+  for (const { seg, at } of order) {
+    for (const [a, b] of s.gaps(seg)) {
+      if (a < at && at < b) {
+        // The player entered in mid-segment: its part first, the rest for the check and for others.
+        consider(seg, [at, b]);
+        if (peers.length) consider(seg, [a, at]);
+      } else if (b > at || peers.length) consider(seg, [a, b]);
+    }
+  }
+
+  // What the origin was to send later and peers now have, or are fetching: not from the origin.
+  for (const f of s.flights) {
+    if (f.source !== ORIGIN) continue;
+    if (left(f.from) === Infinity) {
+      // Nobody reads there any more (a seek).
+      actions.push({ do: "trim", flight: f, to: f.from });
+      continue;
+    }
+    for (let seg = Math.floor(f.from / segmentBytes) + 1; seg * segmentBytes < f.to; seg++) {
+      const at = seg * segmentBytes;
+      if (urgent(at, segmentBytes)) continue;
+      const found = best(seg, segmentBytes, []);
+      const theirs =
+        f.bulk && peers.some((p) => p.claims(seg)) && myTurn(seg) > 0 && !holders(seg);
+      if ((found && found[1] < 0.7 * left(at)) || theirs) {
+        actions.push({ do: "trim", flight: f, to: at });
+        break;
+      }
+    }
+  }
+  return actions;
+}

@@ -1,0 +1,121 @@
+/** Who is served next, and how fast: one token bucket over all links. */
+import { DATA, MAX_DATA, encode } from "./wire";
+
+/** One request of a peer. */
+export interface Order {
+  readonly rid: number;
+  readonly bytes: Uint8Array;
+  /** Offset of `bytes` within the segment. */
+  readonly offset: number;
+  sent: number;
+}
+
+/** A link as the uploader sees it. */
+export interface Outlet {
+  readonly orders: Order[];
+  /** Bytes given to the channel that have not left. */
+  backlog(): number;
+  send(message: Uint8Array<ArrayBuffer>): boolean;
+  /** Told of bytes of content sent. */
+  served(order: Order, bytes: number): void;
+}
+
+/** A channel that holds more waits: a CANCEL should still find most of the work undone. */
+export const HIGH_WATER = 131072;
+/** Of the measured uplink, where the site sets no limit. */
+const FRACTION = 0.8;
+/** What an uplink is thought to be until it is measured: 10 Mbit/s. */
+const GUESS = 1_250_000;
+const MOST = 40_000_000;
+const SAMPLE_S = 0.25;
+/** The bucket holds that much time. */
+const BURST_S = 0.25;
+
+export class Uploader {
+  readonly outlets = new Set<Outlet>();
+  private tokens = MAX_DATA;
+  private filledAt: number;
+  private sampledAt: number;
+  private sentSince = 0;
+  private backlogThen = 0;
+  private hungry = false;
+  private congestedAt = -Infinity;
+  private estimate = GUESS;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private next = 0;
+
+  constructor(
+    private readonly limit: number | null,
+    private readonly now: () => number,
+  ) {
+    this.filledAt = this.sampledAt = now();
+  }
+
+  /** Bytes per second. */
+  get cap(): number {
+    return this.limit ?? this.estimate * FRACTION;
+  }
+
+  /** Sends what may be sent now; comes back by itself for the rest. */
+  pump(): void {
+    const now = this.now();
+    const burst = Math.max(MAX_DATA, this.cap * BURST_S);
+    this.tokens = Math.min(burst, this.tokens + (now - this.filledAt) * this.cap);
+    this.filledAt = now;
+    this.measure(now);
+    // Round robin, one message each: a greedy peer waits for the modest ones.
+    for (let idle = 0; this.tokens > 0 && this.outlets.size > 0 && idle < this.outlets.size; ) {
+      const outlets = [...this.outlets];
+      const outlet = outlets[this.next++ % outlets.length]!;
+      const order = outlet.orders[0];
+      if (!order || outlet.backlog() >= HIGH_WATER) {
+        idle++;
+        continue;
+      }
+      idle = 0;
+      const bytes = order.bytes.subarray(order.sent, order.sent + MAX_DATA);
+      const offset = order.offset + order.sent;
+      order.sent += bytes.length;
+      if (order.sent >= order.bytes.length) outlet.orders.shift();
+      if (!outlet.send(encode({ type: DATA, rid: order.rid, offset, bytes }))) {
+        outlet.orders.length = 0;
+        continue;
+      }
+      this.tokens -= bytes.length;
+      this.sentSince += bytes.length;
+      outlet.served(order, bytes.length);
+    }
+    clearTimeout(this.timer);
+    if (![...this.outlets].some((o) => o.orders.length)) return;
+    if (this.tokens <= 0) this.hungry = true;
+    // A full channel calls again when it has drained; the timer is for the bucket.
+    const wait = this.tokens > 0 ? SAMPLE_S : (MAX_DATA - this.tokens) / this.cap;
+    this.timer = setTimeout(() => this.pump(), Math.ceil(Math.min(1, wait) * 1000));
+  }
+
+  stop(): void {
+    clearTimeout(this.timer);
+    this.outlets.clear();
+  }
+
+  /**
+   * The uplink, seen from how fast full channels drain. While they never fill, the cap is below
+   * it and may grow; not soon after it was too high, or every probe would cost the visitor.
+   */
+  private measure(now: number): void {
+    const elapsed = now - this.sampledAt;
+    if (elapsed < SAMPLE_S) return;
+    const backlog = [...this.outlets].reduce((sum, o) => sum + o.backlog(), 0);
+    const drained = (this.sentSince + this.backlogThen - backlog) / elapsed;
+    if (backlog >= HIGH_WATER / 2 && this.backlogThen >= HIGH_WATER / 2 && elapsed < 2) {
+      this.estimate = Math.max(16384, 0.7 * this.estimate + 0.3 * drained);
+      this.congestedAt = now;
+    } else if (this.hungry && now - this.congestedAt > 10) {
+      this.estimate = Math.min(MOST, this.estimate * 1.25);
+    }
+    this.sampledAt = now;
+    this.sentSince = 0;
+    this.backlogThen = backlog;
+    this.hungry = false;
+  }
+}
