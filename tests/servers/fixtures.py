@@ -1,0 +1,52 @@
+"""Pytest fixtures around the real servers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import pytest
+
+from tests.browser.fixtures import artifacts, failed, missing
+from tests.servers.process import Missing, Server
+from tests.servers.proxy import Proxy
+
+T = TypeVar("T")
+
+
+@pytest.fixture
+def run(request: pytest.FixtureRequest) -> Iterator[Callable[[Any], Any]]:
+    """`run(lambda: Uvicorn(...))` starts a server (or a proxy) until the test ends.
+
+    A missing program skips the test; a failed test leaves the servers' logs in `artifacts/`.
+    """
+    with contextlib.ExitStack() as stack:
+        servers: list[Any] = []
+
+        def run(make: Callable[[], T]) -> T:
+            try:
+                server: Any = make()
+            except Missing as error:
+                missing(error)
+                raise
+            stack.enter_context(server)
+            servers.append(server)
+            return server  # type: ignore[no-any-return]
+
+        yield run
+        if failed(request):
+            folder = artifacts(request)
+            folder.mkdir(parents=True, exist_ok=True)
+            for number, server in enumerate(servers):
+                path = folder / f"server-{number}.log"
+                if isinstance(server, Server):
+                    path.write_text(server.log(), encoding="utf-8")
+                elif isinstance(server, Proxy):
+                    path.write_text("\n".join(map(_line, server.exchanges)), encoding="utf-8")
+
+
+def _line(exchange: Any) -> str:
+    asked = exchange.headers.get("range", "")
+    state = "upgraded" if exchange.upgraded else "complete" if exchange.complete else "cut"
+    return f"{exchange.method} {exchange.path} {asked} -> {exchange.status} {exchange.sent} {state}"
