@@ -11,9 +11,8 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import hashlib
-import json
 import os
-import re
+import stat
 import tempfile
 import tomllib
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from p2pcdn.config_checks import Option, checked, has_turn, needs_secret, wrong
 from p2pcdn.errors import ConfigError
 
 __all__ = ["Config", "Option", "options"]
@@ -29,20 +29,9 @@ _KIB = 1024
 _MIB = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
-    """What `docs/settings.md` and error messages know about one setting."""
-
-    help: str
-    kind: str
-    allowed: str = ""
-    minimum: float | None = None
-    maximum: float | None = None
-    choices: tuple[str, ...] = ()
-
-
-def _option(default: Any, help: str, kind: str, **limits: Any) -> Any:
-    return field(default=default, metadata={"option": Option(help, kind, **limits)})
+def _option(default: Any, help: str, kind: str, *, private: bool = False, **limits: Any) -> Any:
+    option = Option(help, kind, private=private, **limits)
+    return field(default=default, repr=not private, metadata={"option": option})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +69,13 @@ class Config:
         "Signs admission tokens. Default: the framework's secret key, else one that is made "
         "once and kept in the data folder.",
         "str?",
+        private=True,
     )
     stats_token: str | None = _option(
-        None, "Opens statistics, dashboard and metrics over HTTP; none: they are off.", "str?"
+        None,
+        "Opens statistics, dashboard and metrics over HTTP; none: they are off.",
+        "str?",
+        private=True,
     )
     stats_retention_days: int = _option(
         400, "Statistics older than this are deleted.", "int", minimum=1, maximum=36_500
@@ -101,7 +94,10 @@ class Config:
         "str?",
     )
     redis_url: str | None = _option(
-        None, "Redis or Valkey that several machines share (extra `redis`).", "str?"
+        None,
+        "Redis or Valkey that several machines share (extra `redis`), e.g. redis://10.0.0.5:6379/0.",
+        "redis?",
+        private=True,
     )
     segment_bytes: int | None = _option(
         None,
@@ -139,7 +135,10 @@ class Config:
         "ice?",
     )
     turn_secret: str | None = _option(
-        None, "Shared secret for short-lived TURN credentials (coturn `use-auth-secret`).", "str?"
+        None,
+        "Shared secret for short-lived TURN credentials (coturn `use-auth-secret`).",
+        "str?",
+        private=True,
     )
     relay_only: bool = _option(
         False, "Links only through TURN: visitors never learn each other's address.", "bool"
@@ -161,17 +160,41 @@ class Config:
     )
     allowed_origins: tuple[str, ...] = _option(
         (),
-        "Other origins whose pages may use the coordinator; `*`: all. The site's own always may.",
-        "patterns",
+        "Other origins whose pages may use the coordinator (`https://shop.example`); `*`: all. The "
+        "site's own always may.",
+        "origins",
     )
 
     def __post_init__(self) -> None:
         for name, option in options().items():
-            object.__setattr__(self, name, _checked(name, option, getattr(self, name)))
+            object.__setattr__(self, name, checked(name, option, getattr(self, name)))
         if self.segment_bytes is not None and self.segment_bytes & (self.segment_bytes - 1):
-            raise _wrong("segment_bytes", self.segment_bytes, "a power of two")
-        if self.mount == self.coordinator_path:
-            raise _wrong("mount", self.mount, f"a path other than coordinator_path ({self.mount})")
+            raise wrong("segment_bytes", self.segment_bytes, "a power of two")
+        for one, other in (
+            (self.mount, self.coordinator_path),
+            (self.coordinator_path, self.mount),
+        ):
+            if (one + "/").startswith(other + "/"):
+                raise wrong(
+                    "mount",
+                    self.mount,
+                    f"a path neither above nor below coordinator_path ({self.coordinator_path})",
+                )
+        servers = self.ice_servers or ()
+        if self.turn_secret is None and any(map(needs_secret, servers)):
+            raise wrong(
+                "ice_servers",
+                [server["urls"] for server in servers],
+                "TURN servers with `username` and `credential`, or the option turn_secret: "
+                "browsers refuse them without",
+            )
+        if self.relay_only and not any(map(has_turn, servers)):
+            raise wrong(
+                "relay_only",
+                True,
+                "true only with a TURN server in ice_servers: without one no visitor ever gets a "
+                "link to another",
+            )
 
     @classmethod
     def load(
@@ -197,19 +220,28 @@ class Config:
         """
         found: dict[str, Any] = {}
         for source, values in (
-            ("p2pcdn.toml", _toml(folder or Path.cwd())),
+            _toml(folder or Path.cwd()),
             ("environment", _environment(os.environ if environ is None else environ)),
-            (framework_name, _named(framework or {})),
+            (framework_name, _named(_mapping(framework or {}, framework_name))),
             ("keywords", dict(keywords or {})),
         ):
             for name, value in values.items():
-                if name not in options():
+                option = options().get(name)
+                if option is None:
                     raise _unknown(name, source)
-                found[name] = value
+                try:
+                    found[name] = checked(name, option, value)
+                except ConfigError as error:
+                    raise ConfigError(f"{error} ({source})") from None
         return cls(**found)
 
     def folder(self) -> Path:
-        """The data folder (not made yet), the same for every worker of the site."""
+        """The data folder (not made yet), the same for every worker of the site.
+
+        Raises:
+            ConfigError: Somebody else has put a folder of that name into the shared temporary
+                folder, and no better place was found.
+        """
         if self.data_dir is not None:
             return Path(self.data_dir).expanduser().absolute()
         site = hashlib.sha256(os.fsencode(os.getcwd())).hexdigest()[:16]
@@ -218,7 +250,7 @@ class Config:
         base = Path(cache) if cache else home / ".cache" if home else None
         if base is not None and _writable(base):
             return base / "p2pcdn" / site
-        return Path(tempfile.gettempdir()) / f"p2pcdn-{os.getuid()}" / site
+        return _own(Path(tempfile.gettempdir()) / f"p2pcdn-{os.getuid()}") / site
 
 
 def options() -> dict[str, Option]:
@@ -239,27 +271,52 @@ def _writable(folder: Path) -> bool:
     return os.access(folder, os.W_OK | os.X_OK)
 
 
+def _own(folder: Path) -> Path:
+    """`folder`, whose name anybody can guess, unless it belongs to or is open to others."""
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        return folder
+    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022:
+        return folder
+    raise ConfigError(
+        f"{folder} is not a folder of this user alone, so hashes and secrets cannot be kept in "
+        "it; set the p2pcdn option `data_dir`"
+    )
+
+
 # --- where settings stand ----------------------------------------------------------------
 
 
-def _toml(folder: Path) -> dict[str, Any]:
-    for file, path in (
-        (folder / "p2pcdn.toml", ()),
-        (folder / "pyproject.toml", ("tool", "p2pcdn")),
-    ):
-        try:
-            table: Any = tomllib.loads(file.read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError, PermissionError):
-            continue
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            if file.name == "pyproject.toml":
-                continue  # not ours to complain about
-            raise ConfigError(f"{file} is not TOML: {error}") from error
-        for part in path:
-            table = table.get(part, {}) if isinstance(table, dict) else {}
-        if table:
-            return _named(table)
-    return {}
+def _toml(folder: Path) -> tuple[str, Mapping[str, Any]]:
+    """The settings of the first file that has any, and its name."""
+    own = _parsed(folder / "p2pcdn.toml")
+    if own:
+        return "p2pcdn.toml", _named(own)
+    try:
+        table: Any = _parsed(folder / "pyproject.toml")
+    except ConfigError:
+        table = {}  # a broken pyproject.toml is not ours to complain about
+    for part in ("tool", "p2pcdn"):
+        table = _mapping(table.get(part, {}), f"[{part}] of pyproject.toml")
+    return "pyproject.toml", _named(table)
+
+
+def _parsed(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not TOML: {error}") from error
+
+
+def _mapping(value: Any, source: str) -> Mapping[str, Any]:
+    if isinstance(value, Mapping):
+        return value
+    raise ConfigError(f"the p2pcdn settings in {source} are {value!r}; allowed is a mapping")
 
 
 # Read by programs around the middleware (the demo, the tests), not by `Config`.
@@ -280,150 +337,9 @@ def _named(values: Mapping[str, Any]) -> dict[str, Any]:
     return {str(name).lower().removeprefix("p2pcdn_"): value for name, value in values.items()}
 
 
-# --- checking ----------------------------------------------------------------------------
-
-
 def _unknown(name: str, source: str) -> ConfigError:
-    close = difflib.get_close_matches(name, options(), n=1)
-    hint = f"; did you mean `{close[0]}`?" if close else ""
+    close = difflib.get_close_matches(name.lower(), options(), n=1)
+    hint = f"; did you mean `{close[0]}`?" if close else "."
     return ConfigError(
         f"unknown p2pcdn option `{name}` ({source}){hint} Allowed: {', '.join(options())}"
     )
-
-
-def _wrong(name: str, value: object, allowed: str) -> ConfigError:
-    return ConfigError(f"p2pcdn option `{name}` is {value!r}; allowed is {allowed}")
-
-
-_TRUE = {"1", "true", "yes", "on"}
-_FALSE = {"0", "false", "no", "off", ""}
-_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
-_UNITS = {"": 1, "k": 1000, "m": 10**6, "g": 10**9, "ki": 1024, "mi": 1024**2, "gi": 1024**3}
-_SIZE = re.compile(r"(-?\d+(?:_\d+)*)\s*([kKmMgG]i?)?B?")
-
-
-def _checked(name: str, option: Option, value: Any) -> Any:
-    kind = option.kind
-    if kind.endswith("?"):
-        if value is None or value == "":
-            return () if kind == "ice?" and value == "" else None
-        kind = kind[:-1]
-    return _CHECKS[kind](name, option, value)
-
-
-def _bool(name: str, option: Option, value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    text = str(value).strip().lower()
-    if isinstance(value, (str, int)) and text in _TRUE | _FALSE:
-        return text in _TRUE
-    raise _wrong(name, value, "true or false (1/0, yes/no, on/off)")
-
-
-def _number(name: str, option: Option, value: Any) -> float:
-    whole = option.kind.startswith("int")
-    what = "a whole number" if whole else "a number"
-    if option.minimum is not None:
-        what += (
-            f" from {option.minimum:g}"
-            if option.maximum is not None
-            else (f" of at least {option.minimum:g}")
-        )
-    if option.maximum is not None:
-        what += f" to {option.maximum:g}"
-    try:
-        if isinstance(value, bool):
-            raise ValueError
-        if isinstance(value, str) and whole:
-            match = _SIZE.fullmatch(value.strip())
-            if match is None:
-                raise ValueError
-            number: float = int(match[1]) * _UNITS[(match[2] or "").lower()]
-        else:
-            number = int(value) if whole else float(value)
-        if whole and isinstance(value, float) and value != number:
-            raise ValueError
-    except (TypeError, ValueError):
-        raise _wrong(name, value, what) from None
-    if not (option.minimum is None or number >= option.minimum) or not (
-        option.maximum is None or number <= option.maximum
-    ):
-        raise _wrong(name, value, what)
-    return number
-
-
-def _str(name: str, option: Option, value: Any) -> str:
-    if isinstance(value, os.PathLike):
-        value = os.fspath(value)
-    if isinstance(value, str) and value and "\0" not in value:
-        return value
-    raise _wrong(name, value, "a non-empty text")
-
-
-def _path(name: str, option: Option, value: Any) -> str:
-    if isinstance(value, str) and _PATH.fullmatch(value.rstrip("/")) and ".." not in value:
-        return value.rstrip("/")
-    raise _wrong(name, value, "an absolute URL path such as /p2pcdn (letters, digits, . _ ~ -)")
-
-
-def _prefix(name: str, option: Option, value: Any) -> str:
-    return "" if value in ("", "/") else _path(name, option, value)
-
-
-def _patterns(name: str, option: Option, value: Any) -> tuple[str, ...]:
-    if isinstance(value, str):
-        value = [part.strip() for part in value.split(",") if part.strip()]
-    if isinstance(value, (list, tuple, set, frozenset)) and all(
-        isinstance(part, str) and part for part in value
-    ):
-        return tuple(value)
-    raise _wrong(name, value, "a list of texts (in the environment: separated by commas)")
-
-
-def _mapping(name: str, option: Option, value: Any) -> tuple[tuple[str, str], ...]:
-    allowed = 'a mapping of URL prefix to folder, e.g. {"/media/": "/srv/media"}'
-    if isinstance(value, str):
-        value = _json(name, value, allowed)
-    if isinstance(value, Mapping):
-        value = tuple(value.items())
-    try:
-        pairs = tuple((str(url), os.fspath(folder)) for url, folder in value)
-    except (TypeError, ValueError):
-        raise _wrong(name, value, allowed) from None
-    if not all(url.startswith("/") and url.endswith("/") for url, _ in pairs):
-        raise _wrong(name, value, allowed + " (prefixes begin and end with a slash)")
-    return pairs
-
-
-def _ice(name: str, option: Option, value: Any) -> tuple[Mapping[str, Any], ...]:
-    allowed = 'a list of RTCIceServer values, e.g. [{"urls": "stun:stun.example.org"}]'
-    if isinstance(value, str):
-        value = _json(name, value, allowed)
-    if not isinstance(value, (list, tuple)):
-        raise _wrong(name, value, allowed)
-    for server in value:
-        urls = server.get("urls") if isinstance(server, Mapping) else None
-        for url in urls if isinstance(urls, (list, tuple)) else [urls]:
-            if not isinstance(url, str) or not re.match(r"(?:stun|turn)s?:.", url):
-                raise _wrong(name, value, allowed)
-    return tuple(dict(server) for server in value)
-
-
-def _json(name: str, value: str, allowed: str) -> Any:
-    try:
-        return json.loads(value)
-    except ValueError:
-        raise _wrong(name, value, allowed + " (in the environment: as JSON)") from None
-
-
-_CHECKS: dict[str, Any] = {
-    "bool": _bool,
-    "int": _number,
-    "float": _number,
-    "str": _str,
-    "path": _path,
-    "prefix": _prefix,
-    "patterns": _patterns,
-    "mapping": _mapping,
-    "ice": _ice,
-}

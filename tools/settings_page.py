@@ -7,7 +7,8 @@ import dataclasses
 import json
 from typing import Any
 
-from p2pcdn.config import Config, Option, options
+from p2pcdn.config import Config, options
+from p2pcdn.config_checks import Option
 
 _HEAD = """\
 # Settings
@@ -17,7 +18,8 @@ _HEAD = """\
 None has to be set. A setting may stand in four places; the first that names it counts:
 
 1. keywords: `P2PCDN(app, hud=True)`
-2. the framework's settings: Django `P2PCDN = {"HUD": True}`, Flask `app.config["P2PCDN_HUD"] = True`
+2. the framework's settings: Django `P2PCDN = {"HUD": True}`, Flask
+   `app.config["P2PCDN_HUD"] = True`
 3. the environment: `P2PCDN_HUD=1`. Lists are separated by commas, `media_roots` and
    `ice_servers` are JSON.
 4. `p2pcdn.toml`, or `[tool.p2pcdn]` in `pyproject.toml`, in the working directory
@@ -33,7 +35,9 @@ _KINDS = {
     "str": "text",
     "path": "URL path",
     "prefix": "URL path",
-    "patterns": "list of texts",
+    "patterns": "list of URL path patterns",
+    "origins": "list of origins",
+    "redis": "URL",
     "mapping": "mapping",
     "ice": "list of RTCIceServer",
 }
