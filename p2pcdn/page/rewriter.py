@@ -144,7 +144,7 @@ class Rewriter:
         if not self._insertions and limit == len(buffer):
             out = bytes(buffer)
         else:
-            pieces = []
+            pieces: list[bytes | bytearray] = []
             done = 0
             for position, inserted in self._insertions:
                 pieces += (buffer[done:position], inserted)
@@ -404,9 +404,7 @@ class Rewriter:
         self._at = skipped.end()
         return self._at < len(self._buffer) and self._markup()
 
-    def _ordinary_tag(
-        self, name: bytes, start: int, *, closing: bool, self_closing: bool
-    ) -> None:
+    def _ordinary_tag(self, name: bytes, start: int, *, closing: bool, self_closing: bool) -> None:
         if closing:
             if name == b"template":
                 self._templates = max(0, self._templates - 1)

@@ -40,11 +40,10 @@ _VALUE = (
     rb"(?:\"[^\"]*+\"|'[^']*+'|[^%(ws)s>\"'][^%(ws)s>]*+|(?=>))"
     rb"|(?![%(ws)s]*+=))"
 ) % {b"ws": _WS}
-# The first alternative is only the second one's most frequent case, made quick.
+# The first part is only the most frequent case of the second, made quick.
 _ATTRIBUTES = (
-    rb"(?: [a-z-]++=\"[^\"]*+\"(?=[ >])"
-    rb"|[%(ws)s/]++"
-    rb"|[^%(ws)s/>][^%(ws)s/>=]*+%(value)s)*+"
+    rb"(?:(?: [a-z-]++=\"[^\"]*+\")*+(?=[ >]))?+"
+    rb"(?:[%(ws)s/]++|[^%(ws)s/>][^%(ws)s/>=]*+%(value)s)*+"
 ) % {b"ws": _WS, b"value": _VALUE}
 
 COMMENT = rb"<!--(?:-?>|(?:[^-]++|-(?!-!?>))*+--!?>)"
@@ -135,21 +134,24 @@ _LOOK_AT_START = [
 ]
 _LOOK_AT_END = [b"template", b"select"]
 
+# Initials that no name above has: most tags are told apart by one byte.
+_HARMLESS = bytes({*b"abcdefghijklmnopqrstuvwxyz"} - {name[0] for name in _LOOK_AT_START})
+
 
 def _skip(*more: bytes) -> re.Pattern[bytes]:
-    return re.compile(
-        rb"(?:[^<]++"
-        rb"|<(?!(?:%(start)s)[%(ws)s/>])[a-zA-Z][^%(ws)s/>]*+%(attributes)s>"
-        rb"|</(?!(?:%(end)s)[%(ws)s/>])[a-zA-Z][^%(ws)s/>]*+%(attributes)s>"
-        rb"|%(more)s)*+"
-        % {
-            b"ws": _WS,
-            b"start": _one_of(_LOOK_AT_START),
-            b"end": _one_of(_LOOK_AT_END),
-            b"attributes": _ATTRIBUTES,
-            b"more": b"|".join((COMMENT, *more, _LESS_THAN, _BOGUS)),
-        }
-    )
+    tag = (
+        rb"<(?:/(?!(?:%(end)s)[%(ws)s/>])[a-zA-Z]"
+        rb"|[%(harmless)s]|(?!(?:%(start)s)[%(ws)s/>])[a-zA-Z])"
+        rb"[^%(ws)s/>]*+(?:>|%(attributes)s>)"
+    ) % {
+        b"ws": _WS,
+        b"start": _one_of(_LOOK_AT_START),
+        b"end": _one_of(_LOOK_AT_END),
+        b"harmless": _HARMLESS,
+        b"attributes": _ATTRIBUTES,
+    }
+    rest = b"|".join((COMMENT, *more, _LESS_THAN, _BOGUS))
+    return re.compile(rb"(?:[^<]++(?:%s)?+|%s|%s)*+" % (tag, tag, rest))
 
 
 SKIP = _skip(_ICON)

@@ -14,10 +14,9 @@ _MAX_DEPTH = 64
 # Elements after which nothing about this video is certain: they change how the following
 # bytes are read, or close ancestors (and the video with them) depending on where it stands.
 _UNCERTAIN = frozenset(
-    [*RAW_END]
-    + b"base body caption col colgroup frame frameset head html math plaintext script select svg "
+    b"base body caption col colgroup frame frameset head html math plaintext script select svg "
     b"tbody td template tfoot th thead tr video".split()
-)
+).union(RAW_END)
 
 
 class Verdict(enum.Enum):

@@ -1,0 +1,49 @@
+"""The markup that enters a page. ASCII, short, and valid whatever surrounds it."""
+
+from __future__ import annotations
+
+import functools
+import html
+import json
+
+__all__ = ["RESCUE", "script", "style"]
+
+RESCUE = (
+    "window.addEventListener('load',()=>document.querySelectorAll('video[data-src],"
+    "video>[data-src]').forEach(e=>{e.src=e.dataset.src;e.closest('video').load()}))"
+)
+"""Puts every `src` back. Waits for the page: the script fails while it is still arriving."""
+
+
+@functools.lru_cache(maxsize=64)
+def _plain_script(loader_url: str, inline: bool) -> bytes:
+    url = html.escape(loader_url).encode("ascii")
+    rescue = b' onerror="%s"' % RESCUE.encode() if inline else b""
+    return b'<script async src="%s"%s></script>' % (url, rescue)
+
+
+def _nonced_script(loader_url: str, nonce: str) -> bytes:
+    # Handlers are not covered by a nonce. The listener comes first: it must not miss the event.
+    path = json.dumps(loader_url.partition("?")[0]).replace("<", "\\u003c")
+    watch = f"addEventListener('error',e=>{{(e.target.src||'').includes({path})&&{RESCUE}}},true)"
+    url = html.escape(loader_url)
+    return (
+        f'<script nonce="{nonce}">{watch}</script>'
+        f'<script nonce="{nonce}" async src="{url}"></script>'
+    ).encode("ascii")
+
+
+@functools.lru_cache(maxsize=64)
+def style(noscript_url: str) -> bytes:
+    return b'<link rel=stylesheet href="%s">' % html.escape(noscript_url).encode("ascii")
+
+
+def script(loader_url: str, *, nonce: str | None, inline: bool) -> bytes:
+    """The loader's script element for the head.
+
+    Args:
+        loader_url: Absolute path on the page's own origin.
+        nonce: Of the page's Content Security Policy, where it has one that we need.
+        inline: Whether inline event handlers run.
+    """
+    return _plain_script(loader_url, inline) if nonce is None else _nonced_script(loader_url, nonce)

@@ -1,0 +1,336 @@
+"""Is this response a page that may be touched, and what changes about its headers?
+
+How an adapter uses it::
+
+    environ = inbound_environ(environ)            # or inbound_headers(scope["headers"])
+    ... call the app ...
+    if status == 304 or is_candidate_type(content_type):
+        transform = plan(...)                     # None: hand the response through
+    # one body, complete:      headers, body = transform.whole(body)
+    # several chunks:          transform.headers; transform.feed(chunk)...; transform.close()
+    # HEAD, 304 (`bodyless`):  transform.headers, no body
+
+**Pages without a `<video`.** A page that streams gets the loader's script always, because it
+has left before anyone knows what follows. A page that is there as a whole gets it only where
+`<video` occurs anywhere in it, be it in a script or template; all others keep their bytes. A
+single-page app whose first page names no video sets `always_inject`. Videos that scripts add
+to a page with the loader are the loader's business.
+
+**Validators.** Every candidate page's ETag gets a suffix that stands for the injected loader;
+it is taken off `If-None-Match` and `If-Match` before the app sees them, so the app can still
+answer 304. After an update of the loader old validators no longer match, and caches renew.
+
+**If the loader itself fails to load** (a blocker, a 500), an `onerror` on its script puts every
+`src` back, wherever the policy of the page allows inline handlers; with a nonce an inline
+script does the same. A policy with neither leaves this one case uncovered.
+
+application/xhtml+xml is not a candidate: there, `<noscript>` is an element like any other and
+would show every video twice. (XHTML that is served as text/html is a page like any other.)
+"""
+
+from __future__ import annotations
+
+import codecs
+import logging
+import re
+from collections.abc import Iterable, Mapping
+
+from p2pcdn.page import coding as codings
+from p2pcdn.page import inject
+from p2pcdn.page.csp import judge
+from p2pcdn.page.headers import (
+    AnyHeaders,
+    Headers,
+    bytes_headers,
+    environ_headers,
+    to_str_headers,
+)
+from p2pcdn.page.options import PageOptions
+from p2pcdn.page.rewriter import Rewriter
+from p2pcdn.page.tokens import VIDEO
+from p2pcdn.page.urls import Resolver
+from p2pcdn.page.validators import (
+    confirms,
+    inbound_environ,
+    inbound_headers,
+    strip_etag_suffix,
+    tag_etag,
+)
+from p2pcdn.page.warn import WarnOnce
+
+__all__ = [
+    "MARKER",
+    "Headers",
+    "PageOptions",
+    "PageTransform",
+    "environ_headers",
+    "inbound_environ",
+    "inbound_headers",
+    "is_candidate_type",
+    "plan",
+    "strip_etag_suffix",
+    "tag_etag",
+    "to_str_headers",
+]
+
+MARKER = (b"x-p2pcdn", b"page")
+"""On every page that was treated, so that an outer copy of the middleware leaves it alone."""
+
+_warn_once = WarnOnce(logging.getLogger("p2pcdn.page"))
+
+
+# --- is it a page? -----------------------------------------------------------------------
+
+
+def is_candidate_type(content_type: bytes | str | None) -> bool:
+    """Whether a Content-Type is HTML. The first and cheapest question of all."""
+    if content_type is None:
+        return False
+    start = content_type[:10].lower()
+    if isinstance(start, str):
+        return start[:9] == "text/html" and start[9:] in ("", ";", " ", "\t")
+    return start[:9] == b"text/html" and start[9:] in (b"", b";", b" ", b"\t")
+
+
+_HANDED_OVER = frozenset({b"x-accel-redirect", b"x-sendfile", b"x-lighttpd-send-file"})
+_FRAGMENT_REQUESTS = frozenset({b"hx-request", b"turbo-frame"})
+_BODY_DIGESTS = frozenset(
+    {b"content-length", b"content-md5", b"digest", b"content-digest", b"repr-digest"}
+)
+_DROPPED = _BODY_DIGESTS | {b"accept-ranges"}
+
+# WHATWG Encoding labels whose bytes `<` and `"` may be part of something else.
+_UNSAFE_CHARSETS = (
+    "utf-16", "utf16", "utf-32", "utf32", "utf-7", "utf7", "ucs-2", "ucs2", "ucs-4", "unicode",
+    "csunicode", "iso-10646", "iso-2022", "iso2022", "csiso2022", "hz", "replacement", "cp037",
+    "ebcdic", "ibm037",
+)  # fmt: skip
+_SAFE_UNICODE = ("unicode-1-1-utf-8", "unicode11utf8", "unicode20utf8")
+_CHARSET = re.compile(rb";[ \t]*charset[ \t]*=[ \t]*(?:\"([^\"]*)\"|([^; \t\",]*))", re.IGNORECASE)
+
+
+def plan(
+    *,
+    method: str,
+    page_url: str,
+    request_headers: AnyHeaders | Mapping[str, str],
+    status: int,
+    headers: AnyHeaders,
+    options: PageOptions,
+) -> PageTransform | None:
+    """Decide about one response; None means: hand it through untouched.
+
+    Args:
+        method: Of the request.
+        page_url: Absolute, as the visitor sees it (with the site's public prefix).
+        request_headers: As the visitor sent them, *before* `inbound_headers` or
+            `inbound_environ`. For WSGI: `environ_headers(environ)`.
+        status: Of the response.
+        headers: Of the response, bytes or (WSGI) str.
+        options: The site's.
+    """
+    if status == 304:
+        return _not_modified(request_headers, headers, options)
+    content_type: bytes | str | None = None
+    for name, value in headers:
+        if len(name) == 12 and name.lower() in (b"content-type", "content-type"):
+            if content_type is not None and content_type != value:
+                return None
+            content_type = value
+    if not is_candidate_type(content_type):
+        return None
+    if method not in ("GET", "HEAD") or not 200 <= status < 300 or status in (204, 205, 206):
+        return None
+    requested = bytes_headers(request_headers)
+    if any(name.lower() in _FRAGMENT_REQUESTS for name, _ in requested):
+        return None
+    return _plan_page(method, page_url, bytes_headers(headers), options)
+
+
+def _plan_page(
+    method: str, page_url: str, headers: Headers, options: PageOptions
+) -> PageTransform | None:
+    policies: list[str] = []
+    encodings: list[bytes] = []
+    content_type = b""
+    for name, value in headers:
+        lower = name.lower()
+        if lower in _HANDED_OVER or lower in (MARKER[0], b"content-range"):
+            return None
+        if lower == b"cache-control":
+            if b"no-transform" in value.lower():
+                return None
+        elif lower == b"content-disposition":
+            if value.strip().lower().startswith(b"attachment"):
+                return None
+        elif lower == b"content-security-policy":
+            policies.append(value.decode("latin-1"))
+        elif lower == b"content-encoding":
+            encodings += [e for part in value.lower().split(b",") if (e := part.strip())]
+        elif lower == b"content-type":
+            content_type = value
+    charset = _charset(content_type)
+    if charset is not None and not _extends_ascii(charset):
+        return None
+    encodings = [encoding for encoding in encodings if encoding != b"identity"]
+    coding = codings.CODINGS.get(encodings[0]) if len(encodings) == 1 else None
+    if encodings and coding is None:
+        _warn_once(
+            "pages compressed with %s are left alone: put the compression outside of p2pcdn "
+            "(it must see pages before they are compressed), or use gzip",
+            b", ".join(encodings).decode("latin-1")[:80],
+        )
+        return None
+    nonce, inline = None, True
+    if policies:
+        verdict = judge(policies, script_url=options.loader_url, page_url=page_url)
+        if not verdict.allowed:
+            _warn_once(
+                "pages are left alone because of their Content-Security-Policy: %s", verdict.reason
+            )
+            return None
+        nonce, inline = verdict.nonce, verdict.inline
+    return PageTransform(
+        headers=headers,
+        page_url=page_url,
+        options=options,
+        bodyless=method == "HEAD",
+        coding=coding,
+        charset=charset,
+        nonce=nonce,
+        inline=inline,
+    )
+
+
+def _not_modified(
+    request_headers: AnyHeaders | Mapping[str, str], headers: AnyHeaders, options: PageOptions
+) -> PageTransform | None:
+    """A 304 names the validator that the visitor holds: with our suffix if that one had it."""
+    held = b",".join(
+        value for name, value in bytes_headers(request_headers) if name.lower() == b"if-none-match"
+    )
+    if not held:
+        return None
+    kept = bytes_headers(headers)
+    if not any(name.lower() == b"etag" and confirms(held, etag, options) for name, etag in kept):
+        return None
+    return PageTransform(
+        headers=kept, page_url="", options=options, bodyless=True, not_modified=True
+    )
+
+
+def _charset(content_type: bytes) -> str | None:
+    match = _CHARSET.search(content_type)
+    if match is None:
+        return None
+    return (match[1] or match[2] or b"").decode("latin-1").strip().lower() or None
+
+
+def _extends_ascii(charset: str) -> bool:
+    return charset in _SAFE_UNICODE or not charset.startswith(_UNSAFE_CHARSETS)
+
+
+def _codec(charset: str | None) -> str:
+    """The Python codec for reading URLs; unknown labels can only mean ASCII with certainty."""
+    if charset is None or charset in _SAFE_UNICODE:
+        return "utf-8"
+    try:
+        codec = codecs.lookup(charset)
+    except (LookupError, ValueError):
+        return "ascii"
+    return codec.name
+
+
+# --- the page ----------------------------------------------------------------------------
+
+
+class PageTransform:
+    """One page on its way out. Made by `plan`.
+
+    Attributes:
+        headers: To be sent instead, without Content-Length.
+        bodyless: HEAD or 304; there is nothing to feed.
+        media: Path and query of every rewritten source, in document order, without
+            duplicates; grows while the page is fed.
+    """
+
+    __slots__ = ("_body", "_coding", "_options", "_original", "bodyless", "headers", "media")
+
+    def __init__(
+        self,
+        *,
+        headers: Headers,
+        page_url: str,
+        options: PageOptions,
+        bodyless: bool = False,
+        not_modified: bool = False,
+        coding: str | None = None,
+        charset: str | None = None,
+        nonce: str | None = None,
+        inline: bool = False,
+    ) -> None:
+        self._options = options
+        self._coding = coding
+        self._original = headers
+        self.bodyless = bodyless
+        self.headers = self._tagged(headers, _DROPPED)
+        if not not_modified:
+            self.headers.append(MARKER)
+        self.media: list[str] = []
+        if bodyless:
+            return
+        resolver = Resolver(
+            page_url, charset=_codec(charset), shareable=options.shareable, prefix=options.prefix
+        )
+        rewriter = Rewriter(
+            head=inject.script(options.loader_url, nonce=nonce, inline=inline),
+            beside=inject.style(options.noscript_url),
+            media_of=resolver.media_of,
+            set_base=resolver.set_base,
+            watch_escapes=charset is None,
+        )
+        self.media = rewriter.media
+        self._body = codings.Coded(rewriter, coding) if coding else rewriter
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the next bytes of the body; give back what can be sent (maybe nothing yet)."""
+        return data if self.bodyless else self._body.feed(data)
+
+    def close(self) -> bytes:
+        """The body has ended: the last bytes."""
+        return b"" if self.bodyless else self._body.close()
+
+    def with_length(self, length: int) -> Headers:
+        """The headers with an exact Content-Length, for a body that was rewritten at once."""
+        return [*self.headers, (b"content-length", b"%d" % length)]
+
+    def whole(self, data: bytes) -> tuple[Headers, bytes]:
+        """Headers and body of a page that is there as a whole.
+
+        Instead of `feed` and `close`. A page that nothing was done to keeps its bytes.
+        """
+        if self.bodyless:
+            return self.headers, data
+        if not self._options.always_inject and not self._has_video(data):
+            return self._untouched(data), data
+        out = self._body.feed(data) + self._body.close()
+        if out == data:
+            return self._untouched(data), data
+        return self.with_length(len(out)), out
+
+    def _has_video(self, data: bytes) -> bool:
+        if self._coding is None:
+            return VIDEO.search(data) is not None
+        return codings.contains(VIDEO, data, self._coding)
+
+    def _untouched(self, data: bytes) -> Headers:
+        # The suffix stays all the same: HEAD, 304 and streamed answers cannot tell.
+        headers = self._tagged(self._original, {b"content-length"})
+        return [*headers, (b"content-length", b"%d" % len(data))]
+
+    def _tagged(self, headers: Headers, dropped: Iterable[bytes]) -> Headers:
+        return [
+            (name, tag_etag(value, self._options) if name.lower() == b"etag" else value)
+            for name, value in headers
+            if name.lower() not in dropped
+        ]
