@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
+import os
 import sqlite3
 import time
 from pathlib import Path
@@ -33,24 +35,42 @@ def open_database(path: Path | None, schema: str, *, timeout_s: float = 5.0) -> 
         return _connect(":memory:", schema, timeout_s)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if path.exists() and not os.access(path, os.W_OK):
+            raise PermissionError("read-only")  # SQLite would say so only at the first write
         return _connect(str(path), schema, timeout_s)
     except sqlite3.OperationalError as error:
         # Locked, read-only, no space: the file may be fine, so it is left where it is.
         reason: Exception = error
     except sqlite3.DatabaseError as error:
-        aside = path.with_name(f"{path.name}.corrupt-{int(time.time())}")
-        log.warning("%s is corrupt (%s): moved to %s and made anew", path, error, aside.name)
         try:
-            path.replace(aside)
-            for suffix in ("-wal", "-shm"):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
-            return _connect(str(path), schema, timeout_s)
+            return _made_anew(path, schema, timeout_s, error)
         except (OSError, sqlite3.Error) as again:
             reason = again
     except OSError as error:
         reason = error
     log.warning("%s cannot be used (%s): kept in memory of this process instead", path, reason)
     return _connect(":memory:", schema, timeout_s)
+
+
+def _made_anew(path: Path, schema: str, timeout_s: float, error: Exception) -> sqlite3.Connection:
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        try:
+            return _connect(str(path), schema, timeout_s)  # another process was here first
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:
+            pass
+        aside = path.with_name(f"{path.name}.corrupt-{int(time.time())}")
+        log.warning("%s is corrupt (%s): moved to %s and made anew", path, error, aside.name)
+        # The log goes first: left alone beside a new file it would be played into that one.
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        path.replace(aside)
+        return _connect(str(path), schema, timeout_s)
+    finally:
+        os.close(folder)
 
 
 def _connect(name: str, schema: str, timeout_s: float) -> sqlite3.Connection:
