@@ -212,7 +212,7 @@ export class Origin {
     if (status === 206) {
       at = begin;
       const range = response.headers.get("content-range");
-      if (range !== `bytes ${begin}-${last}/${size}`) {
+      if (range !== `bytes ${begin}-${last}/${size}` && !(!flight && range?.startsWith(`bytes ${begin}-${last}/`))) {
         const other = /\/(\d+)$/.exec(range ?? "")?.[1];
         if (other && +other !== size) this.sink.changed();
         // An answer to another question: ask without a range from now on.

@@ -92,6 +92,8 @@ const GUARD_S = 0.4;
 const PATIENCE_S = 0.1;
 /** The next in rank takes a segment over when the one before has not claimed it for that long. */
 const TURN_S = 0.6;
+/** What a peer delivers by then is soon enough for a reader without a deadline. */
+const SOON_S = 1;
 /** Up to here in playing order; beyond, the rarest first. */
 const IN_ORDER_S = 15;
 /** When bytes are fetched that no player asked for, only to complete a segment. */
@@ -197,7 +199,13 @@ export function decide<F extends Flight>(
     given.push(span);
     actions.push({ do: "peer", peer: peer.id, span });
   };
-  const holders = (segment: number): number => peers.filter((p) => p.has(segment)).length;
+  /** Who has it and is not hopelessly slow: what others have is as good as not there. */
+  const holders = (segment: number): number => {
+    const most = Math.max(SOON_S, left(segment * segmentBytes));
+    return peers.filter(
+      (p) => p.has(segment) && !p.silent && p.rtt + segmentBytes / Math.max(1, p.rate) <= most,
+    ).length;
+  };
   const myTurn = (segment: number): number =>
     rank(
       Math.floor(segment / perGroup),
@@ -255,7 +263,8 @@ export function decide<F extends Flight>(
     for (const [a, b] of open) {
       const found = need <= s.peerHorizon ? best(segment, b - a, []) : null;
       const limit = Math.max(0.7 * need, originEta(b - a) + PATIENCE_S);
-      if (found && (!hurry || found[1] <= limit || origin.retryAt > now)) askPeer(found[0], [a, b]);
+      const soon = found && (hurry ? found[1] <= limit : found[1] <= Math.max(need, SOON_S));
+      if (found && (soon || origin.retryAt > now)) askPeer(found[0], [a, b]);
       else if (hurry) {
         const held = holders(segment) > 0;
         const cause = s.originOnly(segment)

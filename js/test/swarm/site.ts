@@ -39,6 +39,9 @@ export class Site {
   delayMs = 0;
   /** Bytes per second of each media answer; 0: unlimited. */
   throttle = 0;
+  /** Bytes per second of all media answers together; 0: unlimited. */
+  capacity = 0;
+  private freeAt = 0;
   reports: unknown[] = [];
   readonly announced = new Map<string, Set<string>>();
   private readonly boxes = new Map<string, Mailbox>();
@@ -181,7 +184,9 @@ export class Site {
       const headers = { "Content-Range": `bytes ${from}-${to - 1}/${length}` };
       res.writeHead(206, { ...headers, "Content-Length": to - from });
     } else res.writeHead(200, { "Content-Length": length });
-    const step = this.throttle ? Math.max(1, Math.floor(this.throttle / 50)) : 16384;
+    const step = this.capacity
+      ? 4096
+      : this.throttle ? Math.max(1, Math.floor(this.throttle / 50)) : 16384;
     for (let at = from; at < to && !res.destroyed; at += step) {
       const chunk = this.served.subarray(at, Math.min(to, at + step));
       this.sent += chunk.length;
@@ -193,6 +198,10 @@ export class Site {
           };
           res.once("drain", go).once("close", go);
         });
+      }
+      if (this.capacity) {
+        this.freeAt = Math.max(this.freeAt, performance.now()) + (chunk.length / this.capacity) * 1000;
+        await new Promise((done) => setTimeout(done, this.freeAt - performance.now()));
       }
       if (this.throttle) await new Promise((done) => setTimeout(done, 20));
     }
