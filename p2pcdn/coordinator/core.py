@@ -233,6 +233,8 @@ class Coordinator:
             network = network_of(event.address)
             if self._addresses.may_speak(network, 5, now=now):
                 self._speech.ask(event.id, network, event.message, now, answers)
+            if not answers:
+                answers.append(m.UNKNOWN)
         return [*actions, Reply(event.ticket, answers)]
 
     def _list(self, event: List, now: float) -> list[Action]:

@@ -22,6 +22,7 @@ __all__ = [
     "OPEN",
     "REANNOUNCE",
     "ROLES",
+    "UNKNOWN",
     "Announce",
     "SourcesRequest",
     "StreamRequest",
@@ -80,6 +81,7 @@ ID_TAKEN = error("ID is taken", type="ID-TAKEN")
 MISSING = error("No id, token, or key supplied to websocket server")
 INVALID_KEY = error("Invalid key provided")
 LIMIT = error("Server has reached its concurrent user limit")
+UNKNOWN = error("Unknown id, or another token than the peer's")
 
 
 def expire(*, src: str, dst: str) -> str:

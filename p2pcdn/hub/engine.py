@@ -1,0 +1,244 @@
+"""The hub on one event loop: its sessions, its open questions, and its backend."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from p2pcdn.coordinator import Admission, Coordinator, Limits, Ranker
+from p2pcdn.coordinator.events import (
+    Action,
+    Close,
+    Connect,
+    Disconnect,
+    Event,
+    Reply,
+    Send,
+    Text,
+)
+from p2pcdn.coordinator.streams import MayStream
+from p2pcdn.errors import P2PCDNError
+from p2pcdn.hub.backend import Backend, LocalBackend, Perform
+from p2pcdn.hub.session import Session
+
+__all__ = ["ANSWER_S", "Engine", "HubUnavailable", "Settings"]
+
+log = logging.getLogger("p2pcdn.coordinator")
+
+ANSWER_S = 2.0
+"""A question waits for its reply for so long."""
+_MOST_NUMBERS = 1 << 32
+
+
+class HubUnavailable(P2PCDNError):
+    """The coordinator did not answer in time: it is being replaced, or overloaded."""
+
+
+class _Lost(HubUnavailable):
+    """The coordinator died with the question in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a hub is made of. `name` tells hubs apart that share a folder."""
+
+    limits: Limits
+    admission: Admission
+    folder: Path
+    name: str
+    elected: bool = True
+    ranker: Ranker | None = None
+    may_stream: MayStream | None = None
+
+    def coordinator(self) -> Coordinator:
+        """A new, empty coordinator."""
+        return Coordinator(
+            self.limits, self.admission, ranker=self.ranker, may_stream=self.may_stream
+        )
+
+
+class Engine:
+    """See the module; made and used on one running loop only."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        report: Callable[[str, dict[str, Any]], None],
+        make_backend: MakeBackend,
+    ) -> None:
+        self.settings = settings
+        self.loop = asyncio.get_running_loop()
+        self._report = report
+        self._sessions: dict[int, Session] = {}
+        self._questions: dict[int, asyncio.Future[Reply]] = {}
+        self._numbers = itertools.count(1)
+        self._starting: asyncio.Task[None] | None = None
+        self.started = False
+        self.backend = make_backend(
+            settings, self.perform, self._introductions, self._fail_questions
+        )
+
+    async def start(self) -> None:
+        """Return when the backend takes events."""
+        if self.started:
+            return
+        if self._starting is None:
+            self._starting = self.loop.create_task(self._start())
+        await asyncio.shield(self._starting)
+
+    async def _start(self) -> None:
+        try:
+            await self.backend.start()
+            self.started = True
+        finally:
+            self._starting = None
+
+    async def close(self) -> None:
+        """Close the sockets, then the backend."""
+        for session in list(self._sessions.values()):
+            session.detach()
+            session.close(1012, "restarting")
+        await self.backend.close()
+        self._fail_questions()
+        self.started = False
+
+    # --- in ------------------------------------------------------------------------------
+
+    def attach(
+        self,
+        *,
+        id: str,
+        token: str,
+        key: str,
+        address: str,
+        loader: bool,
+        deliver: Callable[[str | list[str]], None],
+        close: Callable[[int, str], None],
+    ) -> Session:
+        """Register a socket. What comes of it (OPEN or ERROR) is delivered."""
+        session = Session(
+            self,
+            self._number(self._sessions),
+            id=id,
+            token=token,
+            key=key,
+            address=address,
+            loader=loader,
+            since=time.monotonic(),
+            deliver=deliver,
+            close=close,
+        )
+        self._sessions[session.link] = session
+        self.backend.submit(Connect(session.link, id, token, key, address, loader))
+        return session
+
+    def text(self, session: Session, text: str) -> None:
+        """A frame of a session."""
+        self.backend.submit(Text(session.link, text))
+
+    def detach(self, session: Session) -> None:
+        """A session's socket is gone."""
+        if self._sessions.pop(session.link, None) is not None:
+            self.backend.submit(Disconnect(session.link))
+
+    async def ask(self, question: Callable[[int], Event]) -> Reply:
+        """Submit the event that `question` makes of a ticket and wait for its reply.
+
+        Raises:
+            HubUnavailable: There was none in time.
+        """
+        try:
+            return await self._ask(question)
+        except _Lost:
+            # All that it did died with it: the next one may be asked the same.
+            return await self._ask(question)
+
+    async def _ask(self, question: Callable[[int], Event]) -> Reply:
+        ticket = self._number(self._questions)
+        future: asyncio.Future[Reply] = self.loop.create_future()
+        self._questions[ticket] = future
+        try:
+            self.backend.submit(question(ticket))
+            if not future.done():
+                await asyncio.wait((future,), timeout=ANSWER_S)
+            if not future.done():
+                raise HubUnavailable("the coordinator did not answer; ask again in a moment")
+            return future.result()
+        finally:
+            del self._questions[ticket]
+
+    def _number(self, used: dict[int, Any]) -> int:
+        while True:
+            number = next(self._numbers) % _MOST_NUMBERS
+            if number not in used:
+                return number
+
+    # --- out -----------------------------------------------------------------------------
+
+    def perform(self, actions: Iterable[Action]) -> None:
+        """Do what the coordinator says; frames in a row for one socket go out together."""
+        link, texts = -1, [""]
+        for action in actions:
+            kind = type(action)
+            if kind is Send:
+                assert isinstance(action, Send)
+                if action.link == link:
+                    texts.append(action.text)
+                    continue
+                self._deliver(link, texts)
+                link, texts = action.link, [action.text]
+                continue
+            self._deliver(link, texts)
+            link = -1
+            if isinstance(action, Close):
+                session = self._sessions.pop(action.link, None)
+                if session is not None:
+                    session.end()
+                    session.close(action.code, action.reason)
+            elif isinstance(action, Reply):
+                future = self._questions.get(action.ticket)
+                if future is not None and not future.done():
+                    future.set_result(action)
+            elif not isinstance(action, Send):
+                try:
+                    self._report(action.id, action.payload)
+                except Exception:
+                    log.exception("a report could not be counted")
+        self._deliver(link, texts)
+
+    def _deliver(self, link: int, texts: list[str]) -> None:
+        session = self._sessions.get(link) if link >= 0 else None
+        if session is not None:
+            session.opened = True
+            session.deliver(texts[0] if len(texts) == 1 else texts)
+
+    def _introductions(self) -> Iterable[Event]:
+        return [session.introduction() for session in self._sessions.values()]
+
+    def _fail_questions(self) -> None:
+        for future in self._questions.values():
+            if not future.done():
+                future.set_exception(_Lost("the coordinator was lost; ask again"))
+
+
+MakeBackend = Callable[
+    [Settings, Perform, Callable[[], Iterable[Event]], Callable[[], None]], Backend
+]
+"""Makes a backend of the settings, where actions go, what tells a new coordinator about this
+process's sockets, and what to call when a coordinator is lost with the questions in it."""
+
+
+def local(
+    settings: Settings,
+    perform: Perform,
+    introductions: Callable[[], Iterable[Event]],
+    lost: Callable[[], None],
+) -> Backend:
+    """The backend of a single process."""
+    return LocalBackend(settings.coordinator(), perform)

@@ -1,0 +1,159 @@
+"""A coordinator's WebSocket where the ASGI server holds it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import cast
+
+from starlette.requests import HTTPConnection, Request
+from starlette.types import Receive, Scope, Send
+
+from p2pcdn.config import Config
+from p2pcdn.coordinator.messages import error
+from p2pcdn.hub import Hub
+from p2pcdn.web.access import client_address
+
+__all__ = ["Socket"]
+
+log = logging.getLogger("p2pcdn.coordinator")
+
+_MOST_UNSENT_BYTES = 1 << 20
+_CLOSING_S = 5.0
+_LOADER = "p2pcdn"
+_FOREIGN = error(
+    "Pages of another site may not use this coordinator. Its owner can name them in "
+    "allowed_origins."
+)
+
+
+class Socket:
+    """The ASGI endpoint of `WS .../peerjs?key=&id=&token=&version=`.
+
+    An idle peer costs one suspended coroutine; a writer runs only while something waits.
+    """
+
+    def __init__(
+        self, hub: Hub, config: Config, allowed: Callable[[HTTPConnection, Config], bool]
+    ) -> None:
+        self._hub = hub
+        self._config = config
+        self._allowed = allowed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See the ASGI specification, WebSocket."""
+        connection = HTTPConnection(scope)
+        await receive()  # websocket.connect
+        await send({"type": "websocket.accept"})
+        if not self._allowed(connection, self._config):
+            await send({"type": "websocket.send", "text": _FOREIGN})
+            await send({"type": "websocket.close", "code": 1008, "reason": "origin"})
+            return
+        query = connection.query_params
+        outbox = _Outbox(send)
+        session = await self._hub.attach(
+            id=query.get("id", ""),
+            token=query.get("token", ""),
+            key=query.get("key", ""),
+            deliver=outbox.deliver,
+            close=outbox.close,
+            address=client_address(cast(Request, connection)),
+            loader=query.get("version", "").startswith(_LOADER),
+        )
+        most = self._config.max_message_bytes
+        try:
+            while True:
+                message = await receive()
+                if message["type"] != "websocket.receive":
+                    return
+                text = message.get("text")
+                if text is None:
+                    # PeerServer reads binary frames as text.
+                    text = (message.get("bytes") or b"").decode("utf-8", "replace")
+                if not text.isascii() and len(text.encode("utf-8", "replace")) > most:
+                    session.detach()
+                    outbox.close(1009, "message too big")
+                else:
+                    session.receive(text)
+        except asyncio.CancelledError:
+            if not outbox.cut_off:
+                raise
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()
+        finally:
+            session.detach()
+            await outbox.end()
+
+
+class _Outbox:
+    """What waits to be sent to one peer: bounded, in order, one writer at a time."""
+
+    __slots__ = ("_bytes", "_closing", "_main", "_send", "_texts", "_timer", "_writer", "cut_off")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._texts: deque[str] = deque()
+        self._bytes = 0
+        self._closing: tuple[int, str] | None = None
+        self._writer: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._main = asyncio.current_task()
+        self.cut_off = False
+
+    def deliver(self, texts: str | list[str]) -> None:
+        """Send, soon. A peer that does not read what it is sent is cut off."""
+        if self.cut_off or self._closing is not None:
+            return
+        for text in [texts] if isinstance(texts, str) else texts:
+            self._texts.append(text)
+            self._bytes += len(text)
+        if self._bytes > _MOST_UNSENT_BYTES:
+            log.info("a peer does not read what it is sent: dropped")
+            self._cut()
+        elif self._writer is None:
+            self._writer = asyncio.get_running_loop().create_task(self._write())
+
+    def close(self, code: int, reason: str) -> None:
+        """Close when all has been sent; after 5 s in any case."""
+        if self._closing is None and not self.cut_off:
+            self._closing = (code, reason)
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(_CLOSING_S, self._cut)
+            if self._writer is None:
+                self._writer = loop.create_task(self._write())
+
+    async def end(self) -> None:
+        """The socket is gone: leave nothing running."""
+        self.cut_off = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._writer is not None:
+            self._writer.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._writer
+
+    async def _write(self) -> None:
+        try:
+            while self._texts:
+                text = self._texts.popleft()
+                self._bytes -= len(text)
+                await self._send({"type": "websocket.send", "text": text})
+            if self._closing is not None:
+                code, reason = self._closing
+                await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        except Exception:
+            # Servers differ in what they raise when the client has gone; `receive` tells.
+            self._texts.clear()
+        finally:
+            self._writer = None
+
+    def _cut(self) -> None:
+        if not self.cut_off:
+            self.cut_off = True
+            self._texts.clear()
+            if self._main is not None:
+                self._main.cancel()
