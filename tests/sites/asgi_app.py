@@ -8,9 +8,10 @@ from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
+from starlette.websockets import WebSocket
 
 from tests.sites.media import folder
 from tests.sites.pages import OWN_WORKER, page
@@ -33,10 +34,21 @@ async def _worker(request: Request) -> Response:
     return Response(OWN_WORKER, media_type="text/javascript")
 
 
+async def _echo(channel: WebSocket) -> None:
+    """The site's own WebSocket, which must go on working beside ours."""
+    await channel.accept()
+    while (message := await channel.receive())["type"] == "websocket.receive":
+        if message.get("text") is not None:
+            await channel.send_text(message["text"])
+        else:
+            await channel.send_bytes(message["bytes"])
+
+
 def starlette_site() -> Starlette:
     return Starlette(
         routes=[
             Mount("/media", StaticFiles(directory=_media())),
+            WebSocketRoute("/echo", _echo),
             Route("/sw.js", _worker),
             Route("/", _show),
             Route("/{name:path}", _show),
