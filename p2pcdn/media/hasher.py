@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat as stat_module
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,10 +88,10 @@ class SegmentHasher:
         return bytes(self._digests)
 
 
-def hash_file(path: Path, stamp: Stamp, segment_bytes: int) -> Iterator[int | bytes]:
+def hash_file(path: Path, stamp: Stamp, segment_bytes: int) -> Generator[int | bytes, None, None]:
     """Hash the file that `stamp` describes, a buffer at a time.
 
-    Every step may be the last one: dropping the iterator cancels the work and closes the file.
+    Every step may be the last one: closing the generator cancels the work and closes the file.
 
     Args:
         path: A regular file.

@@ -46,10 +46,19 @@ _BY_EXTENSION = {
 _SAYS_NOTHING = frozenset({"", "application/octet-stream", "binary/octet-stream"})
 
 
-def is_media_type(content_type: str) -> bool:
-    """Whether a `Content-Type` value names audio, video or an HLS/DASH playlist."""
-    essence = content_type.partition(";")[0].strip().lower()
-    return essence.startswith(("video/", "audio/")) or essence in _PLAYLISTS
+def is_media_type(content_type: str | bytes) -> bool:
+    """Whether a `Content-Type` value names audio, video or an HLS/DASH playlist.
+
+    Adapters ask it of every response that is no page, so it looks at six characters first.
+    """
+    if isinstance(content_type, bytes):
+        content_type = content_type.decode("latin-1")
+    start = content_type[:6].lower()
+    if start in ("video/", "audio/"):
+        return True
+    if start != "applic":
+        return False
+    return content_type.partition(";")[0].strip().lower() in _PLAYLISTS
 
 
 def media_type_of(path: str, content_type: str = "") -> str | None:

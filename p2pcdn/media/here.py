@@ -1,0 +1,66 @@
+"""What one process of a site holds for its library: never inherited by a fork."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cachetools import LRUCache
+
+from p2pcdn.config import Config
+from p2pcdn.media.body import Bodies
+from p2pcdn.media.jobs import HashJobs
+from p2pcdn.media.known import KnownUrls
+from p2pcdn.media.manifest import Manifest
+from p2pcdn.media.store import Store
+
+__all__ = ["Here"]
+
+_T = TypeVar("_T")
+
+_MANIFEST_BYTES = 8 * 1024 * 1024
+_MOST_ANSWERS = 2_000
+_THREADS = 4
+
+
+class Here:
+    """Store, threads and caches; opened by `Library` on first use in a process.
+
+    Attributes:
+        lock: Guards the caches below it.
+        manifests: Finished ones by path, content, version and type.
+        answers: When and what the origin last answered, by everything that was asked with.
+        asking: The sub-requests under way.
+    """
+
+    def __init__(self, file: Path | None, config: Config, *, clock: Callable[[], float]) -> None:
+        self.store = Store(file, clock=clock)
+        self.known = KnownUrls(self.store)
+        self.jobs = HashJobs(self.store, clock=clock)
+        # Its threads only stat files and use the store: short work that may wait for a disk.
+        self._pool = concurrent.futures.ThreadPoolExecutor(_THREADS, "p2pcdn-media")
+        self.bodies = Bodies(self.store, config, self.run, clock=clock)
+        self.lock = threading.Lock()
+        self.manifests: LRUCache[tuple[str, str, str, str], Manifest] = LRUCache(
+            _MANIFEST_BYTES, getsizeof=lambda manifest: len(manifest.hashes) + 1024
+        )
+        self.answers: LRUCache[tuple[str, str, str, str], tuple[float, Any]] = LRUCache(
+            _MOST_ANSWERS
+        )
+        self.asking: dict[tuple[str, str, str, str], concurrent.futures.Future[Any]] = {}
+
+    async def run(self, work: Callable[[], _T]) -> _T:
+        """Do `work` in one of the threads, so that the calling loop goes on."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    def close(self) -> None:
+        """End the threads and close the file."""
+        self.bodies.close()
+        self.jobs.close()
+        self.known.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self.store.close()

@@ -1,0 +1,98 @@
+"""Which media URLs the site itself has brought up: nothing else is ever asked for.
+
+Adapters tell it on every page and every media answer, so telling costs a look-up in memory;
+a thread of its own carries the news to the file that all server workers share.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from p2pcdn.media.store import Store
+
+__all__ = ["KnownUrls"]
+
+_MOST_IN_MEMORY = 20_000
+_MOST_WAITING = 5_000
+_TELL_AGAIN_S = 3600.0
+
+
+class KnownUrls:
+    """One process's view of the known URLs. Thread-safe; `note` never waits for the disk.
+
+    Args:
+        store: Where all server workers meet.
+        clock: Seconds, never running back.
+    """
+
+    def __init__(self, store: Store, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._told: dict[int, OrderedDict[bytes, float]] = {}
+        self._waiting: dict[bytes, int] = {}
+        self._news = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def note(self, target: str, how: int) -> None:
+        """Remember a canonical target (`SEEN` or `SERVED`)."""
+        digest = _digest(target)
+        now = self._clock()
+        with self._lock:
+            told = self._told.setdefault(how, OrderedDict())
+            at = told.get(digest)
+            if at is not None and now - at < _TELL_AGAIN_S:
+                told.move_to_end(digest)
+                return
+            if len(self._waiting) >= _MOST_WAITING or self._closed:
+                return
+            told[digest] = now
+            while len(told) > _MOST_IN_MEMORY:
+                told.popitem(last=False)
+            self._waiting[digest] = min(how, self._waiting.get(digest, how))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="p2pcdn-known", daemon=True)
+                self._thread.start()
+        self._news.set()
+
+    def here(self, target: str) -> bool:
+        """Whether this process was told of it."""
+        digest = _digest(target)
+        with self._lock:
+            return any(digest in told for told in self._told.values())
+
+    def anywhere(self, target: str) -> bool:
+        """Whether any server worker was told of it; reads the file."""
+        return self._store.known(_digest(target))
+
+    def close(self) -> None:
+        """Carry over what waits, and end the thread."""
+        with self._lock:
+            self._closed = True
+            thread = self._thread
+        self._news.set()
+        if thread is not None:
+            thread.join(2.0)
+
+    def _run(self) -> None:
+        while True:
+            self._news.wait()
+            self._news.clear()
+            with self._lock:
+                waiting, self._waiting = self._waiting, {}
+                closed = self._closed
+            if waiting:
+                self._store.remember(waiting.items())
+            if closed:
+                return
+
+
+def _digest(target: str) -> bytes:
+    # Signed URLs are secrets of a kind, and long: neither belongs in a file. An attacker who
+    # could make two URLs collide would have one fetched for the other: hence not xxHash.
+    return hashlib.blake2b(target.encode("utf-8"), digest_size=16).digest()

@@ -1,0 +1,1 @@
+"""The mounted Starlette app, one file an endpoint family."""

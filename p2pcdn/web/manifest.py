@@ -1,0 +1,144 @@
+"""`GET {mount}/manifest`: what a loader must know to share a content."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import time
+from collections.abc import Callable
+
+from cachetools import LRUCache
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, Route
+
+from p2pcdn.media.library import Library
+from p2pcdn.media.manifest import Pending, Refusal
+
+__all__ = ["RateLimit", "routes"]
+
+IssueToken = Callable[[str, str], tuple[str, int]]
+
+# PeerServer's rule for an id that a client chose, with a bound on its length.
+_PEER = re.compile(r"[A-Za-z0-9]+(?:[ _-][A-Za-z0-9]+)*")
+_PEER_CHARS = 128
+_NO_STORE = {"Cache-Control": "no-store"}
+
+
+def routes(
+    library: Library,
+    issue_token: IssueToken | None,
+    *,
+    allow: Callable[[str], bool] | None = None,
+) -> list[BaseRoute]:
+    """The endpoint's routes, below the mount.
+
+    Args:
+        library: Finds and makes manifests.
+        issue_token: Makes the admission token of `(content key, peer id)`: the token and when
+            it expires (unix seconds); None: manifests carry no token.
+        allow: Whether the client at an address may ask once more; default: `RateLimit()`.
+    """
+    allow = RateLimit() if allow is None else allow
+
+    async def manifest(request: Request) -> JSONResponse:
+        if not allow(request.client.host if request.client else ""):
+            return _refused(
+                Refusal("rate", "too many requests from this address; ask again in a second.")
+            )
+        peer = request.query_params.get("peer", "")
+        if peer and (len(peer) > _PEER_CHARS or not _PEER.fullmatch(peer)):
+            return _refused(Refusal("bad-url", "`peer` is not a peer id: letters and digits."))
+        urls = request.query_params.getlist("url")
+        if len(urls) != 1:
+            return _refused(Refusal("bad-url", "name one media path: `?url=%2Fmedia%2Fa.mp4`."))
+        prefix = _server_prefix(request, library.config.mount)
+        visible = library.config.public_prefix
+        visible = prefix if visible is None else visible
+        target = urls[0]
+        if visible and target.startswith("/") and not target.startswith(visible + "/"):
+            return _refused(Refusal("outside", f"this site's media are below {visible}/."))
+        found = await library.manifest(
+            target.removeprefix(visible),
+            prefix=prefix,
+            host=request.headers.get("host", "localhost"),
+            scheme=request.url.scheme,
+        )
+        if isinstance(found, Refusal):
+            return _refused(found)
+        if isinstance(found, Pending):
+            pending = {"state": "pending", "retry_after": found.retry_after_s}
+            return JSONResponse(pending, 202, _NO_STORE)
+        answer = found.to_json(prefix=visible)
+        if issue_token is not None and peer:
+            answer["token"], answer["expires"] = issue_token(found.key, peer)
+        return JSONResponse(answer, 200, _NO_STORE)
+
+    return [Route("/manifest", manifest, methods=["GET"])]
+
+
+def _refused(refusal: Refusal) -> JSONResponse:
+    body = {"error": refusal.code, "message": refusal.message}
+    headers = {**_NO_STORE, "Retry-After": "1"} if refusal.code == "rate" else _NO_STORE
+    return JSONResponse(body, refusal.status, headers)
+
+
+def _server_prefix(request: Request, mount: str) -> str:
+    """What the server calls the site's prefix, without our own mount behind it."""
+    scope = request.scope
+    root: str = scope.get("app_root_path", scope.get("root_path", ""))
+    return root.rstrip("/").removesuffix(mount)
+
+
+class RateLimit:
+    """A token bucket for each client address.
+
+    Addresses of the own machine or network are most likely a proxy in front, with every
+    visitor behind it: those share one far larger bucket.
+
+    Args:
+        per_s: Requests each second that an address may go on making.
+        burst: Requests that it may make at once.
+        proxy_factor: How many visitors' worth a local address gets.
+        clock: Seconds, never running back.
+    """
+
+    def __init__(
+        self,
+        *,
+        per_s: float = 20.0,
+        burst: float = 200.0,
+        proxy_factor: float = 50.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._per_s = per_s
+        self._burst = burst
+        self._proxy_factor = proxy_factor
+        self._clock = clock
+        self._buckets: LRUCache[str, tuple[float, float]] = LRUCache(10_000)
+
+    def __call__(self, address: str) -> bool:
+        """Whether this address may ask now. Runs on the event loop only."""
+        network, local = _network(address)
+        factor = self._proxy_factor if local else 1.0
+        now = self._clock()
+        left, at = self._buckets.get(network, (self._burst * factor, now))
+        left = min(left + (now - at) * self._per_s * factor, self._burst * factor)
+        allowed = left >= 1.0
+        self._buckets[network] = (left - 1.0 if allowed else left, now)
+        return allowed
+
+
+def _network(address: str) -> tuple[str, bool]:
+    """Whom an address stands for: an IPv6 client has a whole /64."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return "local", True  # a Unix socket, a test client
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            ip = ip.ipv4_mapped
+        else:
+            network = ipaddress.ip_network((int(ip) >> 64 << 64, 64))
+            return str(network), ip.is_private
+    return str(ip), ip.is_private
