@@ -1,4 +1,4 @@
-"""The swarm as it is now, without ids: nodes are numbers, links are pairs of them."""
+"""The swarm as it is now: page views and links, no addresses, no ids of people."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def read_live(connection: sqlite3.Connection, *, now: float) -> dict[str, Any]:
     report the same name are linked. Names are forgotten with the view.
 
     Returns:
-        `{"viewers": n, "nodes": [{"content": path, "held": 0..1, "from_peers", "from_origin",
+        `{"viewers": n, "nodes": [{"id", "content": path, "held": 0..1, "from_peers", "from_origin",
         "uploaded"}], "links": [[i, j, bytes], ...]}`, at most 240 nodes.
 
     Raises:
@@ -48,6 +48,7 @@ def read_live(connection: sqlite3.Connection, *, now: float) -> dict[str, Any]:
                 continue
             numbers[view] = len(nodes)
             node = nodes[view] = {
+                "id": view.hex()[:10],
                 "content": path,
                 "held": round(held, 3),
                 "from_peers": 0,

@@ -9,6 +9,7 @@ import math
 import random
 import sys
 import time
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,7 +30,7 @@ class Clock:
 
 
 def key_of(path: str) -> str:
-    return f"{abs(hash(path)) % 16**12:032x}"
+    return f"{zlib.crc32(path.encode()):032x}"
 
 
 @dataclass
@@ -52,7 +53,7 @@ class Visitor:
         return {
             "view": self.view,
             "seq": self.seq,
-            "transport": "websocket" if hash(self.view) % 5 else "mailbox",
+            "transport": "websocket" if zlib.crc32(self.view.encode()) % 5 else "mailbox",
             "final": final,
             "links": links,
             "contents": [
@@ -92,7 +93,7 @@ def play(
     sizes = {key_of(path): size for path, size in VIDEOS.items()}
     watching: list[Visitor] = []
     made = 0
-    while clock.now < until:
+    while True:
         hour = (clock.now / 3600) % 24
         arriving = peak * (0.15 + max(0.0, math.sin((hour - 7) / 24 * 2 * math.pi)) ** 2)
         for _ in range(_poisson(rng, arriving)):
@@ -107,7 +108,7 @@ def play(
         leaving = [v for v in watching if v.held >= 1 or rng.random() < 0.03]
         for visitor in watching:
             links = [
-                [f"{abs(hash(tuple(sorted((visitor.view, p))))) % 2**32:x}", 1_000_000]
+                [f"{zlib.crc32(repr(sorted((visitor.view, p))).encode()):x}", 1_000_000]
                 for p in visitor.peers
             ]
             recorder.report(
@@ -125,7 +126,9 @@ def play(
             )
         watching = [v for v in watching if v not in leaving]
         recorder.flush()
-        clock.now += step_s
+        if clock.now >= until:
+            return
+        clock.now = min(until, clock.now + step_s)
 
 
 def _watch(
