@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from p2pcdn.page.foreign import Foreign, Step
-from p2pcdn.page.tags import OpenTag
+from p2pcdn.page.tags import OpenTag, is_self_closing
 from p2pcdn.page.tokens import (
     COMMENT_END,
     FOREIGN_TEXT,
@@ -227,15 +227,11 @@ class Rewriter:
         if tag is not None:
             self._at = tag.end()
             self._step = self._content
-            self_closing = tag.end(1) == tag.end() - 1 and self._buffer[tag.end() - 2] == 0x2F
+            self_closing = is_self_closing(self._buffer, name_end, tag.end())
             self._closed(name, start, closing=closing, self_closing=self_closing)
             return self._step is not None
         self.work += len(self._buffer) - start
-        keep = not closing and (
-            name == b"source"
-            if self._held is not None
-            else name in (b"video", b"base") and self._foreign is None
-        )
+        keep = not closing and self._foreign is None and name in (b"video", b"source", b"base")
         self._tag = OpenTag(name, closing=closing, start=start if keep else -1)
         self._at = name_end
         self._step = self._rest_of_tag

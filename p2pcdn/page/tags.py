@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import re
 
-__all__ = ["OpenTag"]
+__all__ = ["OpenTag", "is_self_closing"]
 
 
 class _State(enum.Enum):
@@ -97,3 +97,12 @@ class OpenTag:
                     self._state = _State.UNQUOTED
             else:  # a tag's name or an unquoted value ended
                 self._state = _State.BEFORE_NAME
+
+
+def is_self_closing(buffer: bytes | bytearray, name_end: int, end: int) -> bool:
+    """Whether the complete tag that ends at `end` has a `/>` that is no value's last byte."""
+    if buffer[end - 2] != _SLASH:
+        return False
+    tag = OpenTag(b"", closing=False, start=-1)
+    tag.scan(buffer, name_end)
+    return tag.self_closing

@@ -48,12 +48,8 @@ _ATTRIBUTES = (
 
 COMMENT = rb"<!--(?:-?>|(?:[^-]++|-(?!-!?>))*+--!?>)"
 
-TAG = re.compile(
-    rb"</?+[a-zA-Z][^%(ws)s/>]*+(?:([%(ws)s/]++)|[^%(ws)s/>][^%(ws)s/>=]*+%(value)s)*+>"
-    % {b"ws": _WS, b"value": _VALUE}
-)
-"""A whole tag. Group 1 is the last run of white space and slashes: the tag is self-closing if
-that run touches the `>` and ends with a slash."""
+TAG = re.compile(rb"</?+[a-zA-Z][^%s/>]*+%s>" % (_WS, _ATTRIBUTES))
+"""A whole tag."""
 
 NAME = re.compile(rb"</?+([a-zA-Z][^%s/>]*+)" % _WS)
 COMMENT_END = re.compile(rb"--!?>")
@@ -120,12 +116,12 @@ WHITE_SPACE = re.compile(rb"[%s]*+" % _WS)
 
 # An icon: shapes only. Anything richer is walked element by element. That a shape may stay
 # open does no harm (`</svg>` closes it); an end tag that closes nothing here might.
-_SHAPE = rb"(?:path|circle|rect|line|polyline|polygon|ellipse|use)"
-_ICON = (
-    rb"<svg(?=[%(ws)s>])%(attributes)s>(?<!/>)"
-    rb"(?:[^<]++|<(?P<shape>%(shape)s)(?=[%(ws)s/>])%(attributes)s>(?:(?<!/>)</(?P=shape)>)?+){0,256}+"
-    rb"</svg>"
-) % {b"ws": _WS, b"attributes": _ATTRIBUTES, b"shape": _SHAPE}
+# (No groups within possessive repeats: CPython 3.11 loses their spans.)
+_SHAPES = b"|".join(
+    rb"<%s(?=[%s/>])%s>(?:(?<!/>)</%s>)?+" % (name, _WS, _ATTRIBUTES, name)
+    for name in b"path circle rect line polyline polygon ellipse use".split()
+)
+_ICON = rb"<svg(?=[%s>])%s>(?<!/>)(?:[^<]++|%s){0,256}+</svg>" % (_WS, _ATTRIBUTES, _SHAPES)
 
 _LOOK_AT_START = [
     b"script",
