@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 from urllib.parse import quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -12,12 +11,11 @@ from p2pcdn.config import Config
 from p2pcdn.media.origin import ASGIOrigin
 from p2pcdn.media.ranges import RangePlan, plan_range
 from p2pcdn.media.types import is_media_type
-from p2pcdn.middleware import P2PCDN
 from p2pcdn.page.transform import (
     PageTransform,
+    inbound_headers,
     is_candidate_type,
     plan,
-    strip_etag_suffix,
 )
 from p2pcdn.runtime import INTERNAL, PATH_SAFE, Site, local_path
 
@@ -26,7 +24,7 @@ __all__ = ["ASGIMiddleware"]
 _FILE_CHUNK_BYTES = 64 * 1024
 
 
-class ASGIMiddleware(P2PCDN):
+class ASGIMiddleware:
     """`P2PCDN(app)` for an ASGI app. Lifespan and foreign WebSockets pass untouched."""
 
     def __init__(
@@ -39,10 +37,6 @@ class ASGIMiddleware(P2PCDN):
         self.app = app
         self.config = config
         self.site = Site(config, ASGIOrigin(app), socket=True, secret=secret)
-
-    def __new__(cls, app: ASGIApp, config: Config, **_: Any) -> ASGIMiddleware:
-        instance: ASGIMiddleware = object.__new__(cls)
-        return instance
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -58,24 +52,14 @@ class ASGIMiddleware(P2PCDN):
             return
         response = _Response(self.site, scope, path, send)
         try:
-            await self.app(_without_our_etags(scope), receive, response)
+            await self.app(_inbound(scope), receive, response)
         finally:
             response.ended()
 
 
-def _without_our_etags(scope: Scope) -> Scope:
-    for name, _ in scope["headers"]:
-        if name == b"if-none-match" or name == b"if-match":
-            break
-    else:
-        return scope
-    return {
-        **scope,
-        "headers": [
-            (name, strip_etag_suffix(value) if name in (b"if-none-match", b"if-match") else value)
-            for name, value in scope["headers"]
-        ],
-    }
+def _inbound(scope: Scope) -> Scope:
+    headers = inbound_headers(scope["headers"])
+    return scope if headers is scope["headers"] else {**scope, "headers": headers}
 
 
 class _Response:
@@ -124,7 +108,7 @@ class _Response:
             return False
         self._page = plan(
             method=scope["method"],
-            page_url=f"{options.prefix}{self._target()}",
+            page_url=f"{self._site_url()}{options.prefix}{self._target()}",
             request_headers=scope["headers"],
             status=message["status"],
             headers=[(bytes(name), bytes(value)) for name, value in message["headers"]],
@@ -134,6 +118,10 @@ class _Response:
             return False
         self._start = message
         return True
+
+    def _site_url(self) -> str:
+        host = next((v for n, v in self._scope["headers"] if n == b"host"), b"localhost")
+        return f"{self._scope.get('scheme', 'http')}://{host.decode('latin-1')}"
 
     async def _page_body(self, message: Message) -> None:
         page = self._page
@@ -149,18 +137,16 @@ class _Response:
             await self._forward(message)
             return
         body = message.get("body", b"")
-        more = message.get("more_body", False)
-        if more:
+        if message.get("more_body", False):
             await self._send_start(page.headers)
-            out = page.feed(body)
-            if out:
+            if out := page.feed(body):
                 await self._forward({"type": kind, "body": out, "more_body": True})
             return
-        out = page.feed(body) + page.close()
-        # One body: its length is known. HEAD has none, and a wrong length would be a lie.
-        exact = self._start is not None and self._scope["method"] == "GET"
-        exact = exact and self._start is not None and self._start["status"] != 304
-        await self._send_start(page.with_length(len(out)) if exact else page.headers)
+        if self._start is None:
+            out = page.feed(body) + page.close()
+        else:
+            headers, out = page.whole(body)
+            await self._send_start(headers)
         self._note_seen(page)
         await self._forward({**message, "body": out})
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
-from django.core.exceptions import MiddlewareNotUsed
+from django.core.exceptions import DisallowedHost, MiddlewareNotUsed
 from django.http import HttpRequest, HttpResponse
 from starlette.types import Scope
 
@@ -22,9 +22,15 @@ from p2pcdn.config import Config
 from p2pcdn.media.django_origin import DjangoOrigin
 from p2pcdn.media.ranges import RangePlan, plan_range
 from p2pcdn.media.types import is_media_type
-from p2pcdn.page.transform import PageTransform, is_candidate_type, plan, strip_etag_suffix
+from p2pcdn.page.transform import (
+    PageTransform,
+    environ_headers,
+    inbound_environ,
+    is_candidate_type,
+    plan,
+)
 from p2pcdn.runtime import PATH_SAFE, Background, Site
-from p2pcdn.wsgi_bridge import MAX_BODY_BYTES, Answer, run
+from p2pcdn.wsgi_bridge import MAX_BODY_BYTES, Answer, every_header, run
 
 __all__ = ["P2PCDNMiddleware"]
 
@@ -65,8 +71,8 @@ class P2PCDNMiddleware:
             if body is None:
                 return _too_large()
             return _response(Background.here().run(run(self.site, _scope(request), body)))
-        _strip_etags(request)
-        return self._leaving(request, self.get_response(request))
+        sent = _inbound(request)
+        return self._leaving(request, sent, self.get_response(request))
 
     async def _acall(self, request: HttpRequest) -> Any:
         if self.site.owns(request.path_info):
@@ -74,33 +80,33 @@ class P2PCDNMiddleware:
             if body is None:
                 return _too_large()
             return _response(await run(self.site, _scope(request), body))
-        _strip_etags(request)
+        sent = _inbound(request)
         answer: Awaitable[Any] = self.get_response(request)
-        return self._leaving(request, await answer)
+        return self._leaving(request, sent, await answer)
 
-    def _leaving(self, request: HttpRequest, response: Any) -> Any:
+    def _leaving(self, request: HttpRequest, sent: dict[str, Any], response: Any) -> Any:
         if request.method not in ("GET", "HEAD"):
             return response
         content_type = response.headers.get("Content-Type", "")
         if is_candidate_type(content_type) or response.status_code == 304:
-            self._page(request, response)
+            self._page(request, sent, response)
         elif request.method == "GET" and is_media_type(content_type):
             self._media(request, response, content_type)
         return response
 
     # --- a page ------------------------------------------------------------------------
 
-    def _page(self, request: HttpRequest, response: Any) -> None:
+    def _page(self, request: HttpRequest, sent: dict[str, Any], response: Any) -> None:
         server_prefix = _prefix(request)
         options = self.site.page_options(server_prefix)
         if options is None:
             return
         page = plan(
             method=request.method or "GET",
-            page_url=f"{options.prefix}{_target(request)}",
-            request_headers=_request_headers(request),
+            page_url=f"{request.scheme}://{_host(request)}{options.prefix}{_target(request)}",
+            request_headers=environ_headers(sent),
             status=response.status_code,
-            headers=[(n.encode("latin-1"), v.encode("latin-1")) for n, v in response.items()],
+            headers=list(response.items()),
             options=options,
         )
         if page is None:
@@ -110,10 +116,8 @@ class P2PCDNMiddleware:
             source = response.streaming_content
             rewrite = self._astream if response.is_async else self._stream
             response.streaming_content = rewrite(page, options.prefix, source)
-        elif request.method == "GET" and response.status_code != 304:
-            content = page.feed(response.content) + page.close()
-            response.content = content
-            headers = page.with_length(len(content))
+        elif not page.bodyless:
+            headers, response.content = page.whole(response.content)
             self.site.seen(options.prefix, page.media)
         _set_headers(response, headers)
 
@@ -174,7 +178,7 @@ class P2PCDNMiddleware:
         status = response.status_code
 
         def closing() -> None:
-            self._count(target, sent.bytes, declared, status, part)
+            self._count(target, sent.total, declared, status, part)
 
         # First of the closers: the file still tells its position then.
         response._resource_closers.insert(0, closing)
@@ -214,21 +218,21 @@ class _Sent:
     """How many bytes of a response's body have left."""
 
     def __init__(self) -> None:
-        self._bytes = 0
+        self._total = 0
         self._file: Any = None
         self._start = 0
 
     @property
-    def bytes(self) -> int:
+    def total(self) -> int:
         if self._file is not None:
             try:
                 return max(0, int(self._file.tell()) - self._start)
             except (OSError, ValueError):
                 return 0
-        return self._bytes
+        return self._total
 
     def add(self, size: int) -> None:
-        self._bytes += size
+        self._total += size
 
     def follow(self, file: Any) -> None:
         """Count by the file's own position: the server may hand it to the kernel."""
@@ -291,28 +295,28 @@ def _set_headers(response: Any, headers: list[tuple[bytes, bytes]]) -> None:
         response.headers[raw_name.decode("latin-1")] = value.decode("latin-1")
 
 
-def _strip_etags(request: HttpRequest) -> None:
-    for name in ("HTTP_IF_NONE_MATCH", "HTTP_IF_MATCH"):
-        value = request.META.get(name)
-        if value:
-            request.META[name] = strip_etag_suffix(value.encode("latin-1")).decode("latin-1")
+def _inbound(request: HttpRequest) -> dict[str, Any]:
+    """Take our ETag suffix off what the app will compare; give back what the visitor sent."""
+    sent: dict[str, Any] = request.META
+    request.META = inbound_environ(sent)
+    return sent
 
 
 def _prefix(request: HttpRequest) -> str:
     return str(request.path[: len(request.path) - len(request.path_info)]).rstrip("/")
 
 
+def _host(request: HttpRequest) -> str:
+    try:
+        return request.get_host()
+    except DisallowedHost:
+        return "localhost"  # Django answers such a request with an error page of its own
+
+
 def _target(request: HttpRequest) -> str:
     path = quote(request.path_info, safe=PATH_SAFE)
     query = request.META.get("QUERY_STRING", "")
     return f"{path}?{query}" if query else path
-
-
-def _request_headers(request: HttpRequest) -> list[tuple[bytes, bytes]]:
-    return [
-        (name.lower().encode("latin-1"), str(value).encode("latin-1", "replace"))
-        for name, value in request.headers.items()
-    ]
 
 
 def _body(request: HttpRequest) -> bytes | None:
@@ -334,7 +338,7 @@ def _scope(request: HttpRequest) -> Scope:
         "raw_path": path.encode(),
         "root_path": _prefix(request),
         "query_string": request.META.get("QUERY_STRING", "").encode("latin-1"),
-        "headers": _request_headers(request),
+        "headers": every_header(request.META),
         "client": (request.META.get("REMOTE_ADDR") or "", 0),
         "server": (request.META.get("SERVER_NAME", ""), int(request.META.get("SERVER_PORT") or 0)),
         "state": {},

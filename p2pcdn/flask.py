@@ -11,15 +11,12 @@ from p2pcdn.middleware import P2PCDN
 __all__ = ["FlaskExtension"]
 
 
-class FlaskExtension(P2PCDN):
+class FlaskExtension:
     """What `P2PCDN()` without an app returns."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._options = dict(options)
         Config.load(self._options)  # a wrong keyword is an error here, not at the first request
-
-    def __new__(cls, options: Mapping[str, Any]) -> Any:
-        return object.__new__(cls)
 
     def init_app(self, app: Any) -> None:
         """Wrap `app.wsgi_app`; the settings are read from `app.config` now."""

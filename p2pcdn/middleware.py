@@ -30,12 +30,7 @@ class P2PCDN:
         P2PCDNError: `app` is neither an ASGI nor a WSGI app.
     """
 
-    app: Any
-    config: Config
-
     def __new__(cls, app: Any = None, /, **options: Any) -> Any:
-        if cls is not P2PCDN:
-            return super().__new__(cls)
         if app is None:
             app = options.pop("app", None)  # Starlette hands it over by keyword
         if app is None:
@@ -45,7 +40,7 @@ class P2PCDN:
         if _is_asgi(app):
             from p2pcdn.asgi import ASGIMiddleware
 
-            app = guarantee_single_callable(app)
+            app = guarantee_single_callable(app)  # type: ignore[no-untyped-call]
             return ASGIMiddleware(app, _load(options, app), secret=_secret_of(app))
         if callable(app):
             from p2pcdn.wsgi import WSGIMiddleware
@@ -98,7 +93,8 @@ def _is_asgi(app: Any) -> bool:
     if not inspect.isclass(app) and inspect.iscoroutinefunction(type(app).__call__):
         return True
     if inspect.isclass(app):
-        return bool(is_double_callable(app)) and _positional(app) == 1
+        double = is_double_callable(app)  # type: ignore[no-untyped-call]
+        return bool(double) and _positional(app) == 1
     return _positional(app) == 3
 
 

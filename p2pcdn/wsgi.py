@@ -11,8 +11,14 @@ from p2pcdn.config import Config
 from p2pcdn.media.origin import WSGIOrigin
 from p2pcdn.media.ranges import RangePlan, plan_range
 from p2pcdn.media.types import is_media_type
-from p2pcdn.middleware import P2PCDN
-from p2pcdn.page.transform import PageTransform, is_candidate_type, plan, strip_etag_suffix
+from p2pcdn.page.transform import (
+    PageTransform,
+    environ_headers,
+    inbound_environ,
+    is_candidate_type,
+    plan,
+    to_str_headers,
+)
 from p2pcdn.runtime import INTERNAL, PATH_SAFE, Site
 from p2pcdn.wsgi_bridge import answer
 
@@ -29,7 +35,7 @@ Twice this (before and after rewriting) stays below 1 MB for each request in fli
 """
 
 
-class WSGIMiddleware(P2PCDN):
+class WSGIMiddleware:
     """`P2PCDN(app)` for a WSGI app."""
 
     def __init__(
@@ -43,10 +49,6 @@ class WSGIMiddleware(P2PCDN):
         self.config = config
         self.site = Site(config, WSGIOrigin(app), socket=False, secret=secret)
 
-    def __new__(cls, app: Callable[..., Any], config: Config, **_: Any) -> WSGIMiddleware:
-        instance: WSGIMiddleware = object.__new__(cls)
-        return instance
-
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if not self.config.enabled or INTERNAL in environ:
             return self.app(environ, start_response)  # type: ignore[no-any-return]
@@ -55,11 +57,8 @@ class WSGIMiddleware(P2PCDN):
             return answer(self.site, environ, start_response)
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return self.app(environ, start_response)  # type: ignore[no-any-return]
-        for name in ("HTTP_IF_NONE_MATCH", "HTTP_IF_MATCH"):
-            if name in environ:
-                environ[name] = strip_etag_suffix(environ[name].encode("latin-1")).decode("latin-1")
         response = _Response(self.site, environ, start_response)
-        result = self.app(environ, response.start)
+        result = self.app(inbound_environ(environ), response.start)
         if response.untouched:
             return result  # type: ignore[no-any-return]
         return response.body(result)
@@ -110,7 +109,7 @@ class _Response:
             self._media_status = 0
             self.untouched = True
             write = self._pass_on(status, headers, exc_info)
-        return write
+        return write  # type: ignore[no-any-return]
 
     def _pass_on(self, status: str, headers: StrHeaders, exc_info: Any) -> Callable[..., Any]:
         if exc_info is None:
@@ -124,10 +123,10 @@ class _Response:
             return None
         page = plan(
             method=environ["REQUEST_METHOD"],
-            page_url=f"{options.prefix}{_target(environ)}",
-            request_headers=_request_headers(environ),
+            page_url=f"{_site_url(environ)}{options.prefix}{_target(environ)}",
+            request_headers=environ_headers(environ),
             status=int(status[:3]),
-            headers=[(n.encode("latin-1"), v.encode("latin-1")) for n, v in headers],
+            headers=headers,
             options=options,
         )
         if page is None:
@@ -193,11 +192,12 @@ class _Response:
     def _page_body(self, result: Iterable[bytes]) -> Iterator[bytes]:
         page = self._page
         assert page is not None and self._head is not None
+        declared = _length(self._head[1])
+        complete = isinstance(result, (list, tuple)) and len(result) <= 1
+        gather = complete or (declared is not None and declared <= _WHOLE_BODY_BYTES)
+        gathered: list[bytes] = []
+        size = 0
         try:
-            declared = _length(self._head[1])
-            gather = declared is not None and declared <= _WHOLE_BODY_BYTES
-            gathered: list[bytes] = []
-            size = 0
             for piece in _chained(self._written, result):
                 if page is not self._page:
                     # The app called start_response again with exc_info before anything was
@@ -208,38 +208,33 @@ class _Response:
                         yield from result
                         return
                     page = self._page
-                out = page.feed(piece)
                 if gather:
-                    gathered.append(out)
+                    gathered.append(piece)
                     size += len(piece)
-                    if size > _WHOLE_BODY_BYTES:  # the declared length was wrong
-                        gather = False
-                        out = b"".join(gathered)
-                        gathered.clear()
-                if not gather:
-                    self._send_head(page, None)
-                    if out:
-                        yield out
-            gathered.append(page.close())
-            whole = b"".join(gathered)
-            bodyless = self._environ["REQUEST_METHOD"] == "HEAD" or (
-                self._head is not None and self._head[0].startswith("304")
-            )
-            self._send_head(page, None if bodyless or not gather else len(whole))
+                    if size <= _WHOLE_BODY_BYTES or complete:
+                        continue
+                    # The declared length was wrong: it streams after all.
+                    gather = False
+                    piece = b"".join(gathered)
+                self._send_head(page.headers)
+                if out := page.feed(piece):
+                    yield out
+            if gather:
+                headers, out = page.whole(b"".join(gathered))
+                self._send_head(headers)
+            else:
+                self._send_head(page.headers)
+                out = page.close()
             self._site.seen(self._site.prefix(self._environ.get("SCRIPT_NAME", "")), page.media)
-            if whole:
-                yield whole
+            if out:
+                yield out
         finally:
             _close(result)
 
-    def _send_head(self, page: PageTransform, length: int | None) -> None:
+    def _send_head(self, headers: list[tuple[bytes, bytes]]) -> None:
         head, self._head = self._head, None
-        if head is None:
-            return
-        headers = page.headers if length is None else page.with_length(length)
-        self._pass_on(
-            head[0], [(n.decode("latin-1"), v.decode("latin-1")) for n, v in headers], head[2]
-        )
+        if head is not None:
+            self._pass_on(head[0], to_str_headers(headers), head[2])
 
     def _media(self, result: Iterable[bytes]) -> Iterable[bytes]:
         part = self._range
@@ -283,11 +278,9 @@ class _Response:
             pieces: Iterable[bytes] = result
             if file is not None and hasattr(file, "seek") and _seek(file, part.start):
                 pieces = _read(file, part.stop - part.start)
-                slice_ = bytes
             else:
-                slice_ = part.slice
-            for piece in pieces:
-                out = slice_(piece)
+                pieces = map(part.slice, result)
+            for out in pieces:
                 if out:
                     yield out
                     sent += len(out)
@@ -365,16 +358,13 @@ def _read(file: Any, left: int) -> Iterator[bytes]:
         yield chunk
 
 
+def _site_url(environ: Environ) -> str:
+    host = environ.get("HTTP_HOST") or f"{environ['SERVER_NAME']}:{environ['SERVER_PORT']}"
+    return f"{environ['wsgi.url_scheme']}://{host}"
+
+
 def _target(environ: Environ) -> str:
     raw = environ.get("PATH_INFO", "").encode("latin-1")
     query = environ.get("QUERY_STRING", "")
     path = quote(raw, safe=PATH_SAFE)
     return f"{path}?{query}" if query else path
-
-
-def _request_headers(environ: Environ) -> list[tuple[bytes, bytes]]:
-    return [
-        (name[5:].replace("_", "-").lower().encode("latin-1"), value.encode("latin-1"))
-        for name, value in environ.items()
-        if name.startswith("HTTP_")
-    ]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import http
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from starlette.types import Message, Scope
 
 from p2pcdn.runtime import Background, Site
 
-__all__ = ["MAX_BODY_BYTES", "Answer", "answer", "run"]
+__all__ = ["MAX_BODY_BYTES", "Answer", "answer", "every_header", "run"]
 
 log = logging.getLogger("p2pcdn")
 
@@ -91,16 +91,6 @@ def _status_line(status: int) -> str:
 def _scope(environ: dict[str, Any]) -> Scope:
     root = environ.get("SCRIPT_NAME", "").rstrip("/")
     path = environ.get("PATH_INFO", "")
-    headers = [
-        (name[5:].replace("_", "-").lower().encode("latin-1"), value.encode("latin-1"))
-        for name, value in environ.items()
-        if name.startswith("HTTP_")
-    ]
-    for name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-        if environ.get(name):
-            headers.append(
-                (name.replace("_", "-").lower().encode(), environ[name].encode("latin-1"))
-            )
     raw = (root + path).encode("latin-1")
     port = environ.get("REMOTE_PORT", "0")
     return {
@@ -113,8 +103,20 @@ def _scope(environ: dict[str, Any]) -> Scope:
         "raw_path": raw,
         "root_path": root.encode("latin-1").decode("utf-8", "replace"),
         "query_string": environ.get("QUERY_STRING", "").encode("latin-1"),
-        "headers": headers,
+        "headers": every_header(environ),
         "client": (environ.get("REMOTE_ADDR") or "", int(port) if str(port).isdigit() else 0),
         "server": (environ.get("SERVER_NAME", ""), int(environ.get("SERVER_PORT") or 0)),
         "state": {},
     }
+
+
+def every_header(environ: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:
+    """The request's headers as ASGI names them, from a WSGI environ or Django's META."""
+    return [
+        (
+            name.removeprefix("HTTP_").replace("_", "-").lower().encode("latin-1"),
+            str(value).encode("latin-1", "replace"),
+        )
+        for name, value in environ.items()
+        if name.startswith("HTTP_") or (name in ("CONTENT_TYPE", "CONTENT_LENGTH") and value)
+    ]

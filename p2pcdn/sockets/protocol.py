@@ -1,0 +1,147 @@
+"""One WebSocket on an asyncio transport, between the network and a coordinator session."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from p2pcdn.sockets.frames import (
+    CLOSE,
+    PING,
+    PONG,
+    TEXT,
+    Close,
+    Decoder,
+    Event,
+    Ping,
+    ProtocolError,
+    Text,
+    encode,
+)
+
+__all__ = ["Receiver", "WebSocketProtocol"]
+
+log = logging.getLogger("p2pcdn.sockets")
+
+_MAX_UNSENT_BYTES = 1 << 20
+_CLOSING_S = 5.0
+
+
+class Receiver(Protocol):
+    """Who is on the other side of a socket: a coordinator session."""
+
+    def receive(self, text: str) -> None: ...
+    def detach(self) -> None: ...
+
+
+class WebSocketProtocol(asyncio.Protocol):
+    """Frames in and out for one peer.
+
+    What one read brings is handed over message by message; what the coordinator delivers is
+    written at once, several messages in one write. A peer that does not read what it is sent
+    is dropped, never waited for.
+
+    Args:
+        opened: Called once with this protocol when the socket is ready; returns the receiver,
+            or None when it closed the socket itself.
+        max_message_bytes: Largest message that is taken.
+        preface: Bytes to send first (the 101 answer, where nobody sent it yet).
+        unread: Bytes that arrived behind the handshake.
+    """
+
+    __slots__ = ("_decoder", "_loop", "_opened", "_preface", "_receiver", "_transport", "_unread")
+
+    def __init__(
+        self,
+        opened: Callable[[WebSocketProtocol], Receiver | None],
+        *,
+        max_message_bytes: int,
+        preface: bytes = b"",
+        unread: bytes = b"",
+    ) -> None:
+        self._opened = opened
+        self._decoder = Decoder(max_message_bytes)
+        self._preface = preface
+        self._unread = unread
+        self._receiver: Receiver | None = None
+        self._transport: asyncio.Transport | None = None
+        self._loop = asyncio.get_running_loop()
+
+    # --- asyncio ----------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        if self._preface:
+            transport.write(self._preface)
+            self._preface = b""
+        self._receiver = self._opened(self)
+        if self._unread and self._receiver is not None:
+            unread, self._unread = self._unread, b""
+            self.data_received(unread)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            events = self._decoder.feed(data)
+        except ProtocolError as error:
+            self._take(error.events)  # type: ignore[attr-defined]
+            self.close(error.code, error.reason)
+            return
+        self._take(events)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            receiver.detach()
+
+    # --- for the coordinator ------------------------------------------------------------
+
+    def deliver(self, messages: str | Sequence[str]) -> None:
+        """Send text messages, all of them in one write."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if isinstance(messages, str):
+            data = encode(TEXT, messages.encode())
+        else:
+            data = b"".join([encode(TEXT, message.encode()) for message in messages])
+        transport.write(data)
+        if transport.get_write_buffer_size() > _MAX_UNSENT_BYTES:
+            log.info("a peer does not read what it is sent: dropped")
+            transport.abort()
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Say good-bye and close; a peer that does not answer is cut off after 5 s."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        self._decoder.closed = True
+        body = code.to_bytes(2, "big") + reason.encode()[:120] if code != 1005 else b""
+        transport.write(encode(CLOSE, body))
+        transport.close()
+        self._loop.call_later(_CLOSING_S, transport.abort)
+
+    # --- frames -------------------------------------------------------------------------
+
+    def _take(self, events: list[Event]) -> None:
+        receiver = self._receiver
+        for event in events:
+            if isinstance(event, Text):
+                if receiver is not None:
+                    receiver.receive(event.text)
+            elif isinstance(event, Ping):
+                if self._transport is not None:
+                    self._transport.write(encode(PONG, event.payload))
+            elif isinstance(event, Close):
+                self.close(event.code)
+
+    def ping(self) -> None:
+        """Ask for a sign of life."""
+        if self._transport is not None:
+            self._transport.write(encode(PING, b""))
