@@ -1,3 +1,5 @@
+import { ORIGIN_MARK } from "../engine";
+
 /** Videos whose `src` the server renamed to `data-src`, and giving it back. */
 
 /**
@@ -88,20 +90,33 @@ function rename(element: Element): boolean {
   return true;
 }
 
-/** Load a video again from the same source, and go on where it was. */
-export function reload(video: HTMLMediaElement): void {
-  const { currentTime, paused, playbackRate } = video;
-  video.addEventListener(
+/**
+ * Load a video again, past the worker, and go on where it was.
+ *
+ * The mark in the URL's fragment tells the worker to look away, and makes it another URL for
+ * Chromium, which keeps a failed resource in memory.
+ */
+export function reload(player: HTMLMediaElement, url: string): void {
+  const { currentTime, paused, playbackRate } = player;
+  player.addEventListener(
     "loadedmetadata",
     () => {
-      if (currentTime > 0) video.currentTime = currentTime;
+      if (currentTime > 0) player.currentTime = currentTime;
     },
     { once: true },
   );
-  video.load();
-  video.playbackRate = playbackRate;
-  if (!paused) resume(video);
+  const sources = player.hasAttribute("src") ? [player] : player.querySelectorAll("source");
+  for (const element of sources) {
+    const source = element.getAttribute("src");
+    if (source === null || absolute(source, player)?.href !== url) continue;
+    element.setAttribute("src", source + (source.includes("#") ? `&${MARK}` : ORIGIN_MARK));
+  }
+  if (!player.hasAttribute("src")) player.load();
+  player.playbackRate = playbackRate;
+  if (!paused) resume(player);
 }
+
+const MARK = ORIGIN_MARK.slice(1);
 
 function resume(video: HTMLMediaElement): void {
   if (video.paused) video.play().catch(() => undefined); // the browser's autoplay rules decide

@@ -12,6 +12,7 @@ export interface PlayersHost {
 /** The media elements of the page: whose clock belongs to which content, and who needs help. */
 export class Players {
   readonly #attached = new Map<HTMLMediaElement, { url: string; detach: () => void }>();
+  readonly #retried = new WeakMap<HTMLMediaElement, string>();
   readonly #roots = new Set<Document | ShadowRoot>();
   readonly #host: PlayersHost;
 
@@ -88,10 +89,11 @@ export class Players {
 
   #retry(event: Event, player: HTMLMediaElement, source: string): void {
     const url = absolute(source, player)?.href;
-    if (url === undefined || !this.#host.suspect(url)) return;
+    if (url === undefined || !this.#host.suspect(url) || this.#retried.get(player) === url) return;
+    this.#retried.set(player, url);
     event.stopImmediatePropagation();
     this.#host.bypass(url);
-    reload(player);
+    reload(player, url);
   }
 }
 

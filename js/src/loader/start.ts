@@ -1,9 +1,9 @@
 import type { LoaderConfig } from "../config";
-import type { Content, Engine, EngineStats } from "../engine";
+import { ORIGIN_MARK, type Content, type Engine, type EngineStats } from "../engine";
 import type { Ask } from "../worker/protocol";
 import { Bridge } from "./bridge";
 import { Control } from "./control";
-import { restore, shadows, source, waiting } from "./elements";
+import { absolute, restore, shadows, source, waiting } from "./elements";
 import { Players } from "./players";
 import { impossible, OPT_OUT_KEY } from "./possible";
 import type { Why } from "./why";
@@ -56,6 +56,7 @@ class Loader {
   readonly #pending = new Set<HTMLVideoElement>();
   readonly #videos = new Map<string, Why | null>();
   readonly #absent = new Map<string, number>();
+  readonly #served = new Set<string>();
   readonly #bypassed = new Set<string>();
   readonly #probing = new Set<string>();
   #engine: Engine | undefined;
@@ -67,7 +68,7 @@ class Loader {
     this.#base = base;
     this.#createEngine = createEngine;
     this.#players = new Players({
-      suspect: (url) => this.#videos.get(url) === null,
+      suspect: (url) => this.#served.has(url),
       bypass: (url) => {
         this.#bypass(url);
       },
@@ -76,6 +77,7 @@ class Loader {
       stallMs: STALL_MS,
       content: (url) => this.#content(url),
       opened: (url, content) => {
+        this.#served.add(url);
         this.#videos.set(url, null);
         this.#players.attach(url, content);
       },
@@ -105,7 +107,7 @@ class Loader {
         this.#pageWhy() ??
         (url === undefined
           ? null
-          : (this.#videos.get(new URL(url, document.baseURI).href) ?? null)),
+          : (this.#videos.get(absolute(url, document)?.href ?? "") ?? null)),
       optOut: (out = true) => {
         if (out) localStorage.setItem(OPT_OUT_KEY, "off");
         else localStorage.removeItem(OPT_OUT_KEY);
@@ -263,7 +265,6 @@ class Loader {
   #bypass(url: string): void {
     this.#bypassed.add(url);
     this.#videos.set(url, "bypassed");
-    this.#control?.note({ p2pcdn: "pass", url });
     this.#bridge.break(url);
   }
 
@@ -273,7 +274,7 @@ class Loader {
     this.#probing.add(url);
     try {
       const first = Math.max(0, offset - 1); // two bytes: some static routes fail on one
-      const response = await fetch(url, {
+      const response = await fetch(url + ORIGIN_MARK, {
         headers: { Range: `bytes=${String(first)}-${String(first + 1)}` },
         cache: "no-store",
         signal: AbortSignal.timeout(PROBE_MS),

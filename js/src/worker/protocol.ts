@@ -22,8 +22,6 @@ export interface Head {
 export type Note =
   /** A loader runs in this page: do not take it for a silent one. */
   | { readonly p2pcdn: "hello" }
-  /** From now on this page's requests for the URL are none of the worker's business. */
-  | { readonly p2pcdn: "pass"; readonly url: string }
   /** An answer is under way: the browser must not take the worker for idle. */
   | { readonly p2pcdn: "alive" }
   /** Are you a worker of ours? Answered on the port. */

@@ -1,3 +1,4 @@
+import { ORIGIN_MARK } from "../engine";
 import { ask } from "./ask";
 import type { Note } from "./protocol";
 import type { FetchEvent, InstallEvent, Scope } from "./scope";
@@ -11,6 +12,7 @@ export interface WorkerConfig {
   readonly patterns: readonly string[];
 }
 
+const MARK = ORIGIN_MARK.slice(1);
 const PATIENCE = { firstMs: 400, silenceMs: 4000 };
 
 /**
@@ -23,7 +25,7 @@ export function run(scope: Scope, config: WorkerConfig): void {
   const own = (url: string): boolean => new URL(url).pathname.endsWith(config.path);
   const alone = own(scope.location.href);
   const patterns = config.patterns.map((pattern) => new RegExp(pattern));
-  /** Client ids, and client ids with a URL, that are left to the network without asking. */
+  /** Ids of the clients that did not answer. */
   const quiet = new Set<string>();
   let orphaned = false;
 
@@ -60,7 +62,6 @@ export function run(scope: Scope, config: WorkerConfig): void {
     const note = data as Note | null;
     const id = source?.id ?? "";
     if (note?.p2pcdn === "hello") quiet.delete(id);
-    else if (note?.p2pcdn === "pass") quiet.add(`${id} ${note.url}`);
     else if (note?.p2pcdn === "ping") ports[0]?.postMessage(config.version);
   });
 
@@ -70,12 +71,14 @@ export function run(scope: Scope, config: WorkerConfig): void {
     const media = destination === "video" || destination === "audio";
     if (method !== "GET" || !clientId || !(media || patterns.length)) return;
     const url = new URL(request.url);
-    if (url.origin !== scope.location.origin) return;
-    if (!media && (request.mode === "navigate" || !patterns.some((p) => p.test(url.pathname)))) {
-      return;
+    // What the engine asks of the origin must not come back to it, and a player that fails
+    // through us tries without.
+    if (url.origin !== scope.location.origin || url.hash.endsWith(MARK)) return;
+    if (!media) {
+      if (request.mode === "navigate" || !patterns.some((p) => p.test(url.pathname))) return;
     }
+    if (quiet.has(clientId)) return;
     url.hash = "";
-    if (quiet.has(clientId) || quiet.has(`${clientId} ${url.href}`)) return;
     event.respondWith(answer(event, url.href));
   });
 

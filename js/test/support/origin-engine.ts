@@ -1,5 +1,5 @@
 import type { LoaderConfig } from "../../src/config";
-import type { Content, Engine } from "../../src/engine";
+import { ORIGIN_MARK, type Content, type Engine } from "../../src/engine";
 
 /**
  * A real engine without a swarm: manifest and bytes come from the origin. For tests of the page
@@ -44,7 +44,7 @@ function originContent(
     size,
     type,
     async *read(start, end, signal) {
-      const response = await fetch(url, {
+      const response = await fetch(url + ORIGIN_MARK, {
         headers: { Range: `bytes=${String(start)}-${String(end - 1)}`, "X-Test-Engine": "1" },
         signal,
       });
@@ -54,7 +54,8 @@ function originContent(
         const { done, value } = await reader.read();
         if (done) return;
         fromOrigin += value.length;
-        yield value;
+        // A test's way to ask for the fault that must not be: bytes that are not the file's.
+        yield "corrupt" in globalThis ? value.fill(0x55) : value;
       }
     },
     attach(playback) {
