@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import xxhash
@@ -56,6 +57,8 @@ class Part:
     seq: int
     final: bool
     transport: str
+    idle_s: int
+    """Time since this view's report before, as the page says."""
     links: int
     held: float
     tags: tuple[tuple[str, int], ...]
@@ -93,19 +96,48 @@ def parse(report: object) -> Iterator[Part | Malformed]:
     tags = _tags(report.get("links", []))
     if tags is None:
         raise Malformed("`links` must be a list of [8 hex digits, bytes]")
+    idle_s = _number(report.get("idle_s", 0))
+    if idle_s is None:
+        raise Malformed("`idle_s` must be a number")
+    head = _Head(digest, seq, final, transport, idle_s, tags)
     for entry in contents:
-        yield _part(entry, digest, seq, final, transport, tags)
+        yield _part(entry, head)
     if report.get("direct"):
         direct = _named(report["direct"], DIRECT)
         if direct is None:
             yield Malformed(f"`direct` must be an object of at most {_MAX_NAMES} numbers")
         else:
-            yield Part(digest, NO_KEY, "", seq, final, transport, 0, 0.0, (), {}, None, direct)
+            yield head.part(
+                NO_KEY, "", links=0, held=0.0, numbers={}, startup_ms=None, causes=direct
+            )
 
 
-def _part(
-    entry: object, view: bytes, seq: int, final: bool, transport: str, tags: _Tags
-) -> Part | Malformed:
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """What a report says once for all its contents."""
+
+    view: bytes
+    seq: int
+    final: bool
+    transport: str
+    idle_s: int
+    tags: _Tags
+
+    def part(self, key: str, path: str, **rest: Any) -> Part:
+        return Part(
+            view=self.view,
+            key=key,
+            path=path,
+            seq=self.seq,
+            final=self.final,
+            transport=self.transport,
+            idle_s=self.idle_s,
+            tags=self.tags,
+            **rest,
+        )
+
+
+def _part(entry: object, head: _Head) -> Part | Malformed:
     if not isinstance(entry, Mapping):
         return Malformed("a content is a JSON object")
     key, url = entry.get("key"), entry.get("url", "")
@@ -120,16 +152,23 @@ def _part(
     links, held = _number(entry.get("peers", 0)), entry.get("held", 0)
     if links is None or isinstance(held, bool) or not isinstance(held, (int, float)):
         return Malformed("`peers` and `held` must be numbers")
-    held = min(max(float(held), 0.0), 1.0) if math.isfinite(held) else 0.0
+    segments = _number(entry.get("segments", 1))
+    held = min(max(held / segments, 0.0), 1.0) if segments and math.isfinite(held) else 0.0
     startup = entry.get("startup_ms")
     if startup is not None and (startup := _number(startup)) is None:
         return Malformed("`startup_ms` must be a number or null")
     causes = _named(entry.get("causes", {}), CAUSES)
     if causes is None:
         return Malformed(f"`causes` must be an object of at most {_MAX_NAMES} numbers")
-    path = display_path(url)
-    links = min(links, _MAX_LINKS)
-    return Part(view, key, path, seq, final, transport, links, held, tags, numbers, startup, causes)
+    return head.part(
+        key,
+        display_path(url),
+        links=min(links, _MAX_LINKS),
+        held=held,
+        numbers=numbers,
+        startup_ms=startup,
+        causes=causes,
+    )
 
 
 def _tags(value: object) -> _Tags | None:

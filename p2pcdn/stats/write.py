@@ -24,7 +24,9 @@ __all__ = ["MAX_CONTENTS", "MAX_VIEWS", "VIEW_IDLE_S", "write"]
 MAX_CONTENTS = 5_000
 MAX_VIEWS = 100_000
 VIEW_IDLE_S = 30 * 60
-"""A view that is silent for this long is forgotten (report.ts then begins a new one)."""
+"""A view that is silent for this long is forgotten..."""
+FORGOTTEN_S = 20 * 60
+"""...and what a view says that was silent for longer than this is not counted a second time."""
 
 _AT = {name: index for index, name in enumerate(FIELDS)}
 
@@ -111,6 +113,9 @@ class _Writing:
                 limits=self._limits,
             )
         )
+        if row is None and part.seq > 1 and part.idle_s > FORGOTTEN_S:
+            # Silent for so long that it was forgotten: all but the last bit is counted already.
+            reason = "forgotten view"
         if reason is None:
             self._count(part, content, numbers, causes, state)
         else:
@@ -118,6 +123,7 @@ class _Writing:
             self._tallies[SITE, "dropped", reason] += 1
             for name, n in numbers.items():
                 excused[name] = excused.get(name, 0) + n - state["last"].get(name, 0)
+            state["flags"] = {"view": 1, "startup": 1} if row is None else state["flags"]
             for name, n in causes.items():
                 at = f"cause {name}"
                 excused[at] = excused.get(at, 0) + n - state["causes"].get(name, 0)
