@@ -1,0 +1,92 @@
+"""Two real uvicorn workers, one coordinator, and the death of one of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from tests.web.coordinator_site import CONTENT, Client, client, serve_workers
+
+pytestmark = pytest.mark.server
+
+
+def fresh_state(port: int) -> dict[str, object]:
+    # A connection of its own each time, so that the kernel may pick the other worker.
+    return dict(httpx.get(f"http://127.0.0.1:{port}/state").json())
+
+
+def both(port: int) -> dict[str, int]:
+    """The process ids of the workers by what they are."""
+    found: dict[str, int] = {}
+    end = time.monotonic() + 30
+    while len(found) < 2 and time.monotonic() < end:
+        # A mailbox wakes the hub of whichever worker it lands on.
+        body = {"id": "wake", "token": "t", "key": "peerjs", "messages": [], "leave": True}
+        httpx.post(f"http://127.0.0.1:{port}/peerjs/mailbox", json=body)
+        state = fresh_state(port)
+        if state["state"] in ("elected", "connected"):
+            found[str(state["state"])] = int(str(state["pid"]))
+    assert len(found) == 2, found
+    return found
+
+
+def ask(socket: Client, port: int) -> list[str]:
+    query = {"content": CONTENT, "peer": socket.id}
+    token = httpx.get(f"http://127.0.0.1:{port}/token", params=query).json()
+    socket.say("SOURCES", payload={"rid": 1, "content": CONTENT, "token": token})
+    return [peer["id"] for peer in socket.hear_until("SOURCES")["payload"]["peers"]]
+
+
+def announce(socket: Client, port: int) -> None:
+    query = {"content": CONTENT, "peer": socket.id}
+    token = httpx.get(f"http://127.0.0.1:{port}/token", params=query).json()
+    payload = {"content": CONTENT, "token": token, "segments": 4, "have": [[0, 4]]}
+    socket.say("ANNOUNCE", payload=payload)
+
+
+def test_visitors_on_different_workers_find_each_other_also_after_one_worker_is_killed(
+    tmp_path: Path,
+) -> None:
+    with serve_workers(tmp_path, 2, silence_timeout=20) as port, contextlib.ExitStack() as stack:
+        workers = both(port)
+        ids = [f"p{n}" for n in range(12)]
+        people = {id: stack.enter_context(client(port, id)) for id in ids}
+        for person in people.values():
+            announce(person, port)
+        asker = people["p0"]
+        while sorted(ask(asker, port)) != sorted(ids[1:]):
+            pass
+        for id in ids[1:]:
+            asker.say("OFFER", dst=id, payload=id)
+            assert people[id].hear() == {"type": "OFFER", "src": "p0", "dst": id, "payload": id}
+
+        os.kill(workers["elected"], signal.SIGKILL)
+        # The kernel closes the sockets of the dead worker; the others' must stay open.
+        alive = {}
+        for id, person in people.items():
+            with contextlib.suppress(ConnectionClosed):
+                person.say("HEARTBEAT")
+                person.say("CANDIDATE", dst=id, payload="echo")
+                while person.hear().get("payload") != "echo":
+                    person.say("CANDIDATE", dst=id, payload="echo")
+                alive[id] = person
+        assert 0 < len(alive) < len(people), "both workers had visitors"
+        (first, *others) = alive.values()
+        while sorted(ask(first, port)) != sorted(other.id for other in others):
+            pass
+        for other in others:
+            first.say("OFFER", dst=other.id, payload=2)
+            assert other.hear_until("OFFER")["src"] == first.id
+        # A visitor of the dead worker reconnects, wherever, and is found again.
+        lost = next(id for id in ids if id not in alive)
+        again = stack.enter_context(client(port, lost))
+        announce(again, port)
+        while lost not in ask(first, port):
+            pass
