@@ -15,8 +15,9 @@ from p2pcdn.config import Config
 from p2pcdn.media.body import Bodies
 from p2pcdn.media.jobs import HashJobs
 from p2pcdn.media.known import KnownUrls
-from p2pcdn.media.manifest import Manifest
-from p2pcdn.media.store import Store
+from p2pcdn.media.manifest import Manifest, content_key
+from p2pcdn.media.store import Hashes, Store
+from p2pcdn.media.urls import MediaUrl
 
 __all__ = ["Here"]
 
@@ -31,13 +32,14 @@ class Here:
     """Store, threads and caches; opened by `Library` on first use in a process.
 
     Attributes:
-        lock: Guards the caches below it.
-        manifests: Finished ones by path, content, version and type.
+        lock: Guards `answers` and `asking`.
         answers: When and what the origin last answered, by everything that was asked with.
         asking: The sub-requests under way.
     """
 
     def __init__(self, file: Path | None, config: Config, *, clock: Callable[[], float]) -> None:
+        self.config = config
+        self.clock = clock
         self.store = Store(file, clock=clock)
         self.known = KnownUrls(self.store)
         self.jobs = HashJobs(self.store, clock=clock)
@@ -45,7 +47,7 @@ class Here:
         self._pool = concurrent.futures.ThreadPoolExecutor(_THREADS, "p2pcdn-media")
         self.bodies = Bodies(self.store, config, self.run, clock=clock)
         self.lock = threading.Lock()
-        self.manifests: LRUCache[tuple[str, str, str, str], Manifest] = LRUCache(
+        self._manifests: LRUCache[tuple[str, str, str, str], Manifest] = LRUCache(
             _MANIFEST_BYTES, getsizeof=lambda manifest: len(manifest.hashes) + 1024
         )
         self.answers: LRUCache[tuple[str, str, str, str], tuple[float, Any]] = LRUCache(
@@ -56,6 +58,27 @@ class Here:
     async def run(self, work: Callable[[], _T]) -> _T:
         """Do `work` in one of the threads, so that the calling loop goes on."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    def made(self, url: MediaUrl, type_: str, content: str, version: str) -> Manifest | None:
+        """The manifest of exactly this version, if this process made it lately."""
+        with self.lock:
+            return self._manifests.get((url.path, content, version, type_))
+
+    def manifest(
+        self, url: MediaUrl, type_: str, content: str, version: str, hashes: Hashes
+    ) -> Manifest:
+        """Make the manifest of a version whose hashes are known, and keep it at hand."""
+        manifest = Manifest(
+            key=content_key(url.path, hashes.hashes),
+            url=url.url,
+            size=hashes.size,
+            type=type_,
+            segment_bytes=hashes.segment_bytes,
+            hashes=hashes.hashes,
+        )
+        with self.lock:
+            self._manifests[(url.path, content, version, type_)] = manifest
+        return manifest
 
     def close(self) -> None:
         """End the threads and close the file."""

@@ -16,20 +16,26 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from p2pcdn.config import Config
 from p2pcdn.media.body import Bodies, Body
-from p2pcdn.media.hasher import FileChanged, Stamp, stamp_of
+from p2pcdn.media.files import (
+    BUDGET_S,
+    Answer,
+    MediaFile,
+    clamped_s,
+    file_in_folder,
+    manifest_of_file,
+    size_of,
+)
 from p2pcdn.media.here import Here
-from p2pcdn.media.jobs import Job
 from p2pcdn.media.judge import UNKNOWN, is_https_twin, judge
-from p2pcdn.media.manifest import Manifest, Pending, Refusal, content_key, segment_bytes_for
+from p2pcdn.media.manifest import Pending, Refusal
 from p2pcdn.media.origin import Origin, OriginAnswer, OriginBusy, OriginError
-from p2pcdn.media.store import SEEN, SERVED, Hashes
-from p2pcdn.media.types import is_media_type, media_type_of
+from p2pcdn.media.store import SEEN, SERVED
+from p2pcdn.media.types import is_media_type
 from p2pcdn.media.urls import MediaUrl, parse_target
 from p2pcdn.page.patterns import compile_patterns
 
@@ -40,26 +46,9 @@ log = logging.getLogger("p2pcdn.media")
 _ASK_AGAIN_S = 3.0
 """For how long an origin's answer to the anonymous sub-request stands."""
 _ORIGIN_TIMEOUT_S = 5.0
-_BUDGET_S = 0.05
-"""How long a request waits for a job it started: then most first visitors get a 200."""
-_QUIET_S = 1.0
-"""A file changed more recently is not hashed yet: it may still be written to, and a change
-within one tick of the file system's clock would not show in its stamp."""
-
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
 
-_TOO_LARGE = "it has {size} bytes and `max_content_bytes` is {limit}; raise that to share it."
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    """The file behind a URL."""
-
-    path: Path
-    type: str
-
-
-_Found = _File | Body | Pending | Refusal
+_Found = MediaFile | Body | Pending | Refusal
 
 
 class Library:
@@ -121,7 +110,7 @@ class Library:
 
     async def manifest(
         self, target: str, *, prefix: str = "", host: str = "localhost", scheme: str = "http"
-    ) -> Manifest | Pending | Refusal:
+    ) -> Answer:
         """The manifest of a media URL, or why there is none.
 
         Args:
@@ -144,7 +133,7 @@ class Library:
         host: str = "localhost",
         scheme: str = "http",
         timeout_s: float = 600.0,
-    ) -> Manifest | Pending | Refusal:
+    ) -> Answer:
         """Hash a content ahead of its first visitor and wait for it; `target` becomes known."""
         self.seen([target])
         try:
@@ -166,9 +155,7 @@ class Library:
 
     # --- the order of the questions --------------------------------------------------------
 
-    async def _manifest(
-        self, target: str, prefix: str, host: str, scheme: str
-    ) -> Manifest | Pending | Refusal:
+    async def _manifest(self, target: str, prefix: str, host: str, scheme: str) -> Answer:
         url = parse_target(target, mounts=self._mounts)
         if isinstance(url, Refusal):
             return url
@@ -184,17 +171,17 @@ class Library:
                 return UNKNOWN
         found: _Found
         if root is not None:
-            found = await here.run(lambda: _in_folder(url, *root, included=included))
+            found = await here.run(lambda: file_in_folder(url, *root, included=included))
         else:
             host = host if _HOST.fullmatch(host) else "localhost"
             scheme = "https" if scheme == "https" else "http"
             found = await self._ask_once(
                 here, url, prefix, host, scheme, included=included, told=told
             )
-        if isinstance(found, _File):
-            return await self._of_file(here, url, found)
+        if isinstance(found, MediaFile):
+            return await manifest_of_file(here, url, found)
         if isinstance(found, Body):
-            return await self._of_body(url, found)
+            return await self._of_body(here, url, found)
         return found
 
     def _root(self, url: MediaUrl) -> tuple[str, str] | None:
@@ -272,12 +259,12 @@ class Library:
             if isinstance(said, Refusal):
                 return said
             if answer.path is not None:
-                size = await here.run(partial(_size_of, answer.path))
+                size = await here.run(partial(size_of, answer.path))
                 # An app may wrap a file and send only a part of it: then its word counts.
                 if size is not None and (
                     answer.length in (None, size) or answer.header("x-sendfile")
                 ):
-                    return _File(answer.path, said)
+                    return MediaFile(answer.path, said)
             if url.query and not told and not Bodies.has_validator(answer):
                 # Named by a pattern alone, its query was made up by the client: each would
                 # have the whole body read once more.
@@ -304,109 +291,15 @@ class Library:
 
     # --- which bytes are these? --------------------------------------------------------------
 
-    async def _of_file(
-        self, here: Here, url: MediaUrl, file: _File
-    ) -> Manifest | Pending | Refusal:
-        end = time.monotonic() + _BUDGET_S
-        content = f"file:{file.path}"
-        while True:
-            found = await here.run(lambda: self._look(here, url, file, content))
-            if isinstance(found, Job):
-                break
-            # Another process is at it: a short file is done within the budget as well.
-            if not isinstance(found, Pending) or found.reason != "elsewhere":
-                return found
-            if time.monotonic() >= end:
-                return Pending(found.retry_after_s)
-            await asyncio.sleep(0.01)
+    async def _of_body(self, here: Here, url: MediaUrl, body: Body) -> Answer:
         try:
-            async with asyncio.timeout(max(end - time.monotonic(), 0.0)):
-                hashes = await asyncio.shield(asyncio.wrap_future(found.future))
-        except TimeoutError:
-            return Pending(_clamped(here.jobs.expected_s(found)))
-        except FileChanged:
-            return Pending(_QUIET_S, "changing")
-        except OSError as error:
-            return _unreadable(error)
-        return self._made(here, url, file.type, content, found.version, hashes)
-
-    def _look(
-        self, here: Here, url: MediaUrl, file: _File, content: str
-    ) -> Manifest | Pending | Refusal | Job:
-        """Stat the file; find its hashes or have them made. Runs in a thread."""
-        try:
-            stamp = stamp_of(os.stat(file.path))
-        except (OSError, ValueError) as error:
-            return _unreadable(error)
-        if stamp is None:
-            return Refusal("gone", "what is there is not a regular file.")
-        if refusal := self._size_refusal(stamp.size):
-            return refusal
-        segment_bytes = segment_bytes_for(stamp.size, self.config.segment_bytes)
-        version = f"{stamp.text}:{segment_bytes}"
-        with here.lock:
-            made = here.manifests.get((url.path, content, version, file.type))
-        if made is not None:
-            return made
-        hashes = here.store.get(content, version)
-        if hashes is not None:
-            return self._made(here, url, file.type, content, version, hashes)
-        return self._start(here, content, version, file.path, stamp, segment_bytes)
-
-    def _start(
-        self,
-        here: Here,
-        content: str,
-        version: str,
-        path: Path,
-        stamp: Stamp,
-        segment_bytes: int,
-    ) -> Pending | Job:
-        young = _QUIET_S - stamp.age_s(self._clock())
-        if young > 0:
-            return Pending(_clamped(young + 0.05), "changing")
-        claim = here.store.claim(content, version, stamp.size)
-        if not claim.mine:
-            left = here.jobs.expected_for(stamp.size) - claim.running_s
-            return Pending(_clamped(left), "elsewhere")
-        job = here.jobs.submit(content, version, path, stamp, segment_bytes)
-        if job is None:
-            here.store.release(content)
-            return Pending(5.0)
-        return job
-
-    def _size_refusal(self, size: int) -> Refusal | None:
-        limit = self.config.max_content_bytes
-        if size > limit:
-            return Refusal("too-large", _TOO_LARGE.format(size=size, limit=limit))
-        if size == 0:
-            return Refusal("empty", "the file is empty; there is nothing to share.")
-        return None
-
-    async def _of_body(self, url: MediaUrl, body: Body) -> Manifest | Pending | Refusal:
-        try:
-            async with asyncio.timeout(_BUDGET_S):
+            async with asyncio.timeout(BUDGET_S):
                 result = await asyncio.shield(asyncio.wrap_future(body.future))
         except TimeoutError:
-            return Pending(_clamped(body.expected_s()))
+            return Pending(clamped_s(body.expected_s()))
         if isinstance(result, Refusal):
             return result
-        return self._made(self._here, url, body.type, body.content, body.version, result)
-
-    def _made(
-        self, here: Here, url: MediaUrl, type_: str, content: str, version: str, hashes: Hashes
-    ) -> Manifest:
-        manifest = Manifest(
-            key=content_key(url.path, hashes.hashes),
-            url=url.url,
-            size=hashes.size,
-            type=type_,
-            segment_bytes=hashes.segment_bytes,
-            hashes=hashes.hashes,
-        )
-        with here.lock:
-            here.manifests[(url.path, content, version, type_)] = manifest
-        return manifest
+        return here.manifest(url, body.type, body.content, body.version, result)
 
     # --- the process it runs in --------------------------------------------------------------
 
@@ -435,36 +328,6 @@ class Library:
 
 def _included(config: Config) -> Callable[[str], bool] | None:
     return compile_patterns(config.include, config.exclude) if config.include else None
-
-
-def _in_folder(url: MediaUrl, prefix: str, folder: str, *, included: bool) -> _File | Refusal:
-    """The file in a folder that a web server serves by itself. Runs in a thread."""
-    media_type = media_type_of(url.path)
-    if media_type is None and not included:
-        return Refusal("not-media", "its name has no media extension; name its path in `include`.")
-    root = os.path.realpath(folder)
-    path = os.path.realpath(os.path.join(root, url.path[len(prefix) :].lstrip("/")))
-    if not path.startswith(root.rstrip(os.sep) + os.sep):
-        return Refusal("outside", "it is a link that leads out of its `media_roots` folder.")
-    return _File(Path(path), media_type or "application/octet-stream")
-
-
-def _size_of(path: Path) -> int | None:
-    try:
-        stamp = stamp_of(os.stat(path))
-    except (OSError, ValueError):
-        return None
-    return None if stamp is None else stamp.size
-
-
-def _unreadable(error: Exception) -> Refusal:
-    if isinstance(error, PermissionError):
-        return Refusal("gone", "the site's process may not read the file; check its permissions.")
-    return Refusal("gone", "the file is not there (any more).")
-
-
-def _clamped(seconds: float) -> float:
-    return round(min(max(seconds, 0.2), 30.0), 2)
 
 
 _libraries: weakref.WeakSet[Library] = weakref.WeakSet()

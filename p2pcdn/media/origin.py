@@ -39,7 +39,7 @@ INTERNAL = "p2pcdn.internal"
 _CLIENT = "192.0.2.1"
 _HEADERS = (("accept", "*/*"), ("accept-encoding", "identity"), ("user-agent", "p2pcdn"))
 _CHUNK_BYTES = 64 * 1024
-_LEAVE_S = 0.2
+_LEAVE_S = 1.0
 _CANCEL_S = 30.0
 _leaving: set[asyncio.Task[None]] = set()
 

@@ -41,6 +41,7 @@ _PRUNE_EVERY = 500
 _OWNER_DEAD_AFTER_S = 10.0
 _LOCK_TIMEOUT_S = 1.0
 _ANEW_AT_MOST_EVERY_S = 60.0
+_TRY_FILE_AGAIN_S = 60.0
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS known (
@@ -107,6 +108,7 @@ class Store:
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
         self._inode: int | None = None
+        self._try_again_at = float("inf")
         self._closed = False
         self._warned: set[str] = set()
         self._remembered = _PRUNE_EVERY  # the first write prunes what earlier runs left
@@ -302,7 +304,7 @@ class Store:
             if self._closed:
                 return default
             try:
-                if self._database is None:
+                if self._database is None or time.monotonic() > self._try_again_at:
                     self._open()
                 assert self._database is not None
                 return work(self._database)
@@ -311,9 +313,17 @@ class Store:
                 return default
 
     def _open(self) -> None:
+        if self._database is not None:
+            self._database.close()
         self._database = open_database(self._path, _SCHEMA, timeout_s=_LOCK_TIMEOUT_S)
+        self._try_again_at = float("inf")
+        if self._path is None:
+            return
+        ((_, _, name),) = self._database.execute("PRAGMA database_list").fetchall()
+        if not name:  # in memory: the file was locked or the disk full, which may pass
+            self._try_again_at = time.monotonic() + _TRY_FILE_AGAIN_S
         with contextlib.suppress(OSError):
-            self._inode = os.stat(self._path).st_ino if self._path else None
+            self._inode = os.stat(self._path).st_ino
 
     def _failed(self, error: sqlite3.Error) -> None:
         if str(error) not in self._warned and len(self._warned) < 20:
@@ -340,10 +350,10 @@ class Store:
         with contextlib.suppress(OSError):
             # Another worker may have met the damage first: its new file stays.
             if os.stat(self._path).st_ino == self._inode:
-                aside = self._path.with_name(f"{self._path.name}.corrupt-{int(time.time())}")
-                self._path.replace(aside)
                 for suffix in ("-wal", "-shm"):
                     self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+                aside = self._path.with_name(f"{self._path.name}.corrupt-{int(time.time())}")
+                self._path.replace(aside)
 
 
 def _done(_: object) -> None:

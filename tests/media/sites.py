@@ -17,10 +17,11 @@ MEDIA_URL = "/media/"
 
 @dataclass(frozen=True)
 class Site:
-    """A framework's site: how to ask it, and whether it tells which file it sends."""
+    """A site: how to ask it, does it tell which file it sends, does it look at extensions."""
 
     origin: Origin
     names_file: bool
+    knows_types: bool = True
 
 
 def settled_clock() -> float:
@@ -208,7 +209,7 @@ def plain_generator(folder: Path) -> Site:
             while chunk := file.read(10_007):
                 yield chunk
 
-    return Site(WSGIOrigin(app), False)
+    return Site(WSGIOrigin(app), False, knows_types=False)
 
 
 def wsgi_write(folder: Path) -> Site:
@@ -225,7 +226,7 @@ def wsgi_write(folder: Path) -> Site:
             write(data[start : start + 50_000])
         return []
 
-    return Site(WSGIOrigin(app), False)
+    return Site(WSGIOrigin(app), False, knows_types=False)
 
 
 def plain_asgi_stream(folder: Path) -> Site:
@@ -249,7 +250,7 @@ def plain_asgi_stream(folder: Path) -> Site:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
-    return Site(ASGIOrigin(app), False)
+    return Site(ASGIOrigin(app), False, knows_types=False)
 
 
 SITES: dict[str, Callable[[Path], Site]] = {
