@@ -103,7 +103,7 @@ def test_what_a_script_asked_of_the_player_meanwhile_is_kept(
 def test_videos_that_scripts_add_later_play_too(kind: str, site: LoaderSite, visit: Visit) -> None:
     visitor = visit(kind)
     visitor.goto(site.page("/", "<main id=m></main><div id=host></div>"))
-    visitor.wait_for("navigator.serviceWorker.controller && window.p2pcdn")
+    visitor.wait_for("!!navigator.serviceWorker.controller && !!window.p2pcdn")
     visitor.eval("m.innerHTML = '<p><video id=late muted autoplay data-src=\"/media/a.mp4\">'")
     visitor.wait_for("late.currentTime > 0.3")
     visitor.eval(
@@ -129,8 +129,7 @@ def test_every_kind_of_range_gets_the_files_own_bytes(
     with LoaderSite(loader_folder, config, files={"/media/n.bin": body}).running() as site:
         visitor = visit(kind)
         visitor.goto(site.page("/", "<p>no video"))
-        visitor.wait_for("navigator.serviceWorker.controller && window.p2pcdn")
-        visitor.eval("p2pcdn")
+        visitor.wait_for("!!navigator.serviceWorker.controller && !!window.p2pcdn")
         for header, status, start, end in [
             (None, 200, 0, len(body)),
             ("bytes=0-", 206, 0, len(body)),
@@ -217,7 +216,7 @@ def test_a_sites_own_worker_is_never_overwritten(kind: str, site: LoaderSite, vi
     site.page("/first", "<script>navigator.serviceWorker.register('/sw.js')</script>", loader=False)
     visitor = visit(kind)
     visitor.goto(site.url + "/first")
-    visitor.wait_for("navigator.serviceWorker.controller")
+    visitor.wait_for("!!navigator.serviceWorker.controller")
     visitor.goto(site.page("/", VIDEO.replace("muted", "muted autoplay")))
     visitor.wait_for("v.currentTime > 0.3")
     assert visitor.eval("p2pcdn.whyDirect()") == "foreign-worker"
@@ -237,7 +236,7 @@ def test_a_sites_own_worker_that_imports_ours_is_used(
     site.page("/first", "<script>navigator.serviceWorker.register('/sw.js')</script>", loader=False)
     visitor = visit(kind)
     visitor.goto(site.url + "/first")
-    visitor.wait_for("navigator.serviceWorker.controller")
+    visitor.wait_for("!!navigator.serviceWorker.controller")
     visitor.goto(site.page("/", VIDEO.replace("muted", "muted autoplay")))
     visitor.wait_for("v.currentTime > 0.3")
     visitor.wait_for(THROUGH_US)
@@ -306,7 +305,11 @@ def test_a_worker_leaves_when_the_site_no_longer_has_us(
     visitor.goto(site.page("/", VIDEO))
     visitor.wait_for("v.readyState >= 1")
     site.assets_gone = True
-    plain = VIDEO.replace("data-src", "src").replace("muted", "muted autoplay")
+    plain = (
+        VIDEO.replace("data-src", "src")
+        .replace("a.mp4", "b.mp4")
+        .replace("muted", "muted autoplay")
+    )
     visitor.goto(site.page("/plain", plain, loader=False))
     visitor.wait_for("v.currentTime > 0.3")
     visitor.wait_for("navigator.serviceWorker.getRegistrations().then(r => r.length === 0)")
