@@ -80,7 +80,7 @@ class _Writing:
         direct = part.key == NO_KEY
         content = SITE if direct else self._keyed(part.key, part.path, size)
         row = self._db.execute(
-            "SELECT seq, first, last, state FROM views WHERE view = ? AND key = ?",
+            "SELECT seq, first, state FROM views WHERE view = ? AND key = ?",
             (part.view, part.key),
         ).fetchone()
         if row is None:
@@ -89,13 +89,11 @@ class _Writing:
                 self._tallies[SITE, "dropped", "flood"] += 1
                 return
             self._views += 1
-            seq, first, last, state = -1, self._now, self._now, _fresh()
+            seq, first, state = -1, self._now, _fresh()
         else:
-            seq, first, last, state = row[0], row[1], row[2], json.loads(row[3])
+            seq, first, state = row[0], row[1], json.loads(row[2])
             if part.seq <= seq:
                 return
-            if last > self._now:  # the clock was set back: keep the age of the view
-                first -= last - self._now
         numbers = {n: max(part.numbers[n], state["last"].get(n, 0)) for n in part.numbers}
         causes = {
             name: max(part.causes.get(name, 0), state["causes"].get(name, 0))
@@ -213,9 +211,11 @@ class _Writing:
         ).fetchall():
             self._add(content, "unconfirmed", received)
         self._db.execute(f"DELETE FROM ledger WHERE {late}", values)
+        self._db.execute("DELETE FROM views WHERE last < ?", (self._now - VIEW_IDLE_S,))
+        # The clock was set back: a view stays as old as it was, or it would count twice.
         self._db.execute(
-            "DELETE FROM views WHERE last < ? OR last > ?",
-            (self._now - VIEW_IDLE_S, self._now + VIEW_IDLE_S),
+            "UPDATE views SET first = first - (last - :now), last = :now WHERE last > :now + 60",
+            {"now": self._now},
         )
 
     # --- contents ----------------------------------------------------------------------

@@ -111,9 +111,7 @@ def play(
                 [f"{zlib.crc32(repr(sorted((visitor.view, p))).encode()):x}", 1_000_000]
                 for p in visitor.peers
             ]
-            recorder.report(
-                visitor.report(links, final=visitor in leaving), content_size=sizes.get
-            )
+            recorder.report(visitor.report(links, final=visitor in leaving), content_size=sizes.get)
         if rng.random() < 0.2:
             recorder.report(
                 {
