@@ -36,7 +36,8 @@ class ASGIMiddleware:
     ) -> None:
         self.app = app
         self.config = config
-        self.site = Site(config, ASGIOrigin(app), socket=True, secret=secret)
+        self.site = Site(config, ASGIOrigin(app), secret=secret)
+        self.site.holds_sockets(True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]

@@ -15,7 +15,8 @@ from urllib.parse import quote
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.core.exceptions import DisallowedHost, MiddlewareNotUsed
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
 from p2pcdn.config import Config
@@ -30,6 +31,7 @@ from p2pcdn.page.transform import (
     plan,
 )
 from p2pcdn.runtime import PATH_SAFE, Background, Site
+from p2pcdn.sockets.takeover import can_take_over, ending, take_over
 from p2pcdn.wsgi_bridge import MAX_BODY_BYTES, Answer, every_header, run
 
 __all__ = ["P2PCDNMiddleware"]
@@ -56,17 +58,17 @@ class P2PCDNMiddleware:
         if self.is_async:
             markcoroutinefunction(self)
         origin = DjangoOrigin(get_response, self.is_async)
-        # Django hands no WebSocket to its middleware, under ASGI either: `P2PCDN(application)`
-        # around the whole ASGI application has them.
-        self.site = Site(
-            self.config, origin, socket=False, secret=lambda: settings.SECRET_KEY or None
-        )
+        self.site = Site(self.config, origin, secret=lambda: settings.SECRET_KEY or None)
         _warn_of_order(settings.MIDDLEWARE)
 
     def __call__(self, request: HttpRequest) -> Any:
         if self.is_async:
             return self._acall(request)
+        environ = getattr(request, "environ", {})
+        self.site.holds_sockets(can_take_over(environ))
         if self.site.owns(request.path_info):
+            if request.META.get("HTTP_UPGRADE") and self._take_over(request, environ):
+                return StreamingHttpResponse(ending())
             body = _body(request)
             if body is None:
                 return _too_large()
@@ -74,7 +76,16 @@ class P2PCDNMiddleware:
         sent = _inbound(request)
         return self._leaving(request, sent, self.get_response(request))
 
+    def _take_over(self, request: HttpRequest, environ: dict[str, Any]) -> bool:
+        if request.path_info != f"{self.config.coordinator_path}/peerjs":
+            return False
+        hub, loop = self.site.parts.hub, Background.here().loop
+        return take_over(environ, HTTPConnection(_scope(request)), hub, self.config, loop)
+
     async def _acall(self, request: HttpRequest) -> Any:
+        # Django hands no WebSocket to its middleware under ASGI: `P2PCDN(application)` around
+        # the whole ASGI application has them.
+        self.site.holds_sockets(False)
         if self.site.owns(request.path_info):
             body = _body(request)
             if body is None:
@@ -308,7 +319,7 @@ def _prefix(request: HttpRequest) -> str:
 
 def _host(request: HttpRequest) -> str:
     try:
-        return request.get_host()
+        return str(request.get_host())
     except DisallowedHost:
         return "localhost"  # Django answers such a request with an error page of its own
 

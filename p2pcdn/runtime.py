@@ -50,7 +50,6 @@ class Site:
     Args:
         config: The settings.
         origin: How to ask the site itself for a media file.
-        socket: Whether the adapter can hold WebSockets.
         secret: Finds the framework's secret key, at first use (settings may come late).
     """
 
@@ -59,7 +58,6 @@ class Site:
         config: Config,
         origin: Origin,
         *,
-        socket: bool,
         secret: Callable[[], str | bytes | None] = lambda: None,
     ) -> None:
         self.config = config
@@ -67,7 +65,7 @@ class Site:
         self._ours = (config.mount, config.coordinator_path)
         self._named = compile_patterns(config.include, config.exclude)
         self._framework_secret = secret
-        self._socket = socket
+        self._socket: bool | None = None
         self._lock = threading.Lock()
         self._parts: _Parts | None = None
         self._options: dict[str, PageOptions] = {}
@@ -81,6 +79,12 @@ class Site:
             if path.startswith(mount) and path[len(mount) : len(mount) + 1] in ("", "/"):
                 return True
         return False
+
+    def holds_sockets(self, holds: bool) -> None:
+        """Told by the adapter whether WebSockets can be had; the first word stands, as the
+        loader's address depends on it."""
+        if self._socket is None:
+            self._socket = holds
 
     def prefix(self, server_prefix: str) -> str:
         """The prefix that visitors see, for what the server calls its own."""
@@ -157,7 +161,7 @@ class _Parts:
     def __init__(self, site: Site, secret: bytes) -> None:
         config = site.config
         folder = config.folder()
-        self.assets = assets.Assets(config, socket=site._socket)
+        self.assets = assets.Assets(config, socket=bool(site._socket))
         self.recorder = Recorder(config, folder=folder)
         self.library = Library(config, site.origin, folder=folder, shareable=site.local)
         self.hub: Hub = open_hub(config, secret=secret, site=str(folder))

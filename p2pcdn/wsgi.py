@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import quote
 
+from starlette.requests import HTTPConnection
+
 from p2pcdn.config import Config
 from p2pcdn.media.origin import WSGIOrigin
 from p2pcdn.media.ranges import RangePlan, plan_range
@@ -19,8 +21,9 @@ from p2pcdn.page.transform import (
     plan,
     to_str_headers,
 )
-from p2pcdn.runtime import INTERNAL, PATH_SAFE, Site
-from p2pcdn.wsgi_bridge import answer
+from p2pcdn.runtime import INTERNAL, PATH_SAFE, Background, Site
+from p2pcdn.sockets.takeover import can_take_over, end, take_over
+from p2pcdn.wsgi_bridge import answer, scope_of
 
 __all__ = ["WSGIMiddleware"]
 
@@ -47,21 +50,37 @@ class WSGIMiddleware:
     ) -> None:
         self.app = app
         self.config = config
-        self.site = Site(config, WSGIOrigin(app), socket=False, secret=secret)
+        self.site = Site(config, WSGIOrigin(app), secret=secret)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if not self.config.enabled or INTERNAL in environ:
             return self.app(environ, start_response)  # type: ignore[no-any-return]
         path = environ.get("PATH_INFO", "")
         if self.site.owns(path):
+            self.site.holds_sockets(can_take_over(environ))
+            if environ.get("HTTP_UPGRADE") and self._take_over(environ, path):
+                end()
             return answer(self.site, environ, start_response)
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return self.app(environ, start_response)  # type: ignore[no-any-return]
+        self.site.holds_sockets(can_take_over(environ))
         response = _Response(self.site, environ, start_response)
         result = self.app(inbound_environ(environ), response.start)
         if response.untouched:
             return result  # type: ignore[no-any-return]
         return response.body(result)
+
+    def _take_over(self, environ: Environ, path: str) -> bool:
+        """Serve the coordinator's WebSocket on the server's own connection."""
+        if path != f"{self.config.coordinator_path}/peerjs":
+            return False
+        return take_over(
+            environ,
+            HTTPConnection(scope_of(environ)),
+            self.site.parts.hub,
+            self.config,
+            Background.here().loop,
+        )
 
 
 class _Response:

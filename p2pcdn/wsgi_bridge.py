@@ -11,7 +11,7 @@ from starlette.types import Message, Scope
 
 from p2pcdn.runtime import Background, Site
 
-__all__ = ["MAX_BODY_BYTES", "Answer", "answer", "every_header", "run"]
+__all__ = ["MAX_BODY_BYTES", "Answer", "answer", "every_header", "run", "scope_of"]
 
 log = logging.getLogger("p2pcdn")
 
@@ -63,7 +63,7 @@ def answer(
         return _plain(start_response, 413, f"at most {MAX_BODY_BYTES} bytes are taken here\n")
     body = environ["wsgi.input"].read(int(length)) if int(length) else b""
     try:
-        result = Background.here().run(run(site, _scope(environ), body))
+        result = Background.here().run(run(site, scope_of(environ), body))
     except Exception:
         # The visitor's loader takes any error for "play direct"; the site must not fall over.
         log.exception("%s failed", environ.get("PATH_INFO"))
@@ -88,7 +88,8 @@ def _status_line(status: int) -> str:
         return f"{status} Status"
 
 
-def _scope(environ: dict[str, Any]) -> Scope:
+def scope_of(environ: dict[str, Any]) -> Scope:
+    """The same request as an ASGI HTTP scope."""
     root = environ.get("SCRIPT_NAME", "").rstrip("/")
     path = environ.get("PATH_INFO", "")
     raw = (root + path).encode("latin-1")

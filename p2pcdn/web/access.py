@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from cachetools import LRUCache
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 
 from p2pcdn.config import Config
@@ -26,7 +26,7 @@ def refusal(status: int, code: str, message: str, **headers: str) -> Response:
     )
 
 
-def client_address(request: Request) -> str:
+def client_address(request: HTTPConnection) -> str:
     """Whom a rate limit is about; kept in memory only, and only as long as the limit needs.
 
     Behind a proxy of one's own (a private or loopback address) it is the last address of
@@ -42,7 +42,7 @@ def client_address(request: Request) -> str:
     return host
 
 
-def _forwarded(request: Request) -> str | None:
+def _forwarded(request: HTTPConnection) -> str | None:
     values = request.headers.getlist("x-forwarded-for")
     last = values[-1].rpartition(",")[2].strip() if values else ""
     try:

@@ -7,9 +7,8 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import cast
 
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import HTTPConnection
 from starlette.types import Receive, Scope, Send
 
 from p2pcdn.config import Config
@@ -17,14 +16,14 @@ from p2pcdn.coordinator.messages import error
 from p2pcdn.hub import Hub
 from p2pcdn.web.access import client_address
 
-__all__ = ["Socket"]
+__all__ = ["FOREIGN", "LOADER", "Socket"]
 
 log = logging.getLogger("p2pcdn.coordinator")
 
 _MOST_UNSENT_BYTES = 1 << 20
 _CLOSING_S = 5.0
-_LOADER = "p2pcdn"
-_FOREIGN = error(
+LOADER = "p2pcdn"
+FOREIGN = error(
     "Pages of another site may not use this coordinator. Its owner can name them in "
     "allowed_origins."
 )
@@ -49,7 +48,7 @@ class Socket:
         await receive()  # websocket.connect
         await send({"type": "websocket.accept"})
         if not self._allowed(connection, self._config):
-            await send({"type": "websocket.send", "text": _FOREIGN})
+            await send({"type": "websocket.send", "text": FOREIGN})
             await send({"type": "websocket.close", "code": 1008, "reason": "origin"})
             return
         query = connection.query_params
@@ -60,8 +59,8 @@ class Socket:
             key=query.get("key", ""),
             deliver=outbox.deliver,
             close=outbox.close,
-            address=client_address(cast(Request, connection)),
-            loader=query.get("version", "").startswith(_LOADER),
+            address=client_address(connection),
+            loader=query.get("version", "").startswith(LOADER),
         )
         most = self._config.max_message_bytes
         try:
