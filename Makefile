@@ -122,7 +122,8 @@ system:
 	@touch $@ .make/python-demo
 
 .make/node: js/package.json js/package-lock.json js/.npmrc
-	@node -e 'process.exit(+process.versions.node.split(".")[0] < 20)' 2>/dev/null || \
+	@npm --version >/dev/null 2>&1 && \
+		node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' || \
 		{ echo "Building the loader needs Node.js 20 or newer, with npm." >&2; exit 1; }
 	@echo "Installing what builds the loader ..."
 	@cd js && npm ci --silent

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import http.client
 import ipaddress
 import socket
+import threading
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from p2pcdn import P2PCDN, P2PCDNError
-from p2pcdn.demo.library import find_films, own_films
+from p2pcdn.demo.library import Film, find_films, own_films
+from p2pcdn.demo.pages import media_path
 
 __all__ = ["add_arguments", "run"]
 
@@ -44,10 +50,41 @@ def run(args: argparse.Namespace) -> int:
     # Statistics without a token only where nobody but this machine can ask for them.
     app = P2PCDN(build(films), hud=True, debug=local)
     config = uvicorn.Config(app, log_level="warning", ws_per_message_deflate=False)
-    print(_greeting(args.host, listener.getsockname()[1], local=local), flush=True)
+    port = listener.getsockname()[1]
+
+    def greet() -> None:
+        near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(args.host, args.host)
+        _prepare(near, port, f"{app.config.mount}/manifest", films)
+        print(_greeting(args.host, port, local=local), flush=True)
+
     with listener:
+        threading.Thread(target=greet, daemon=True).start()
         uvicorn.Server(config).run(sockets=[listener])
     return 0
+
+
+def _prepare(
+    host: str, port: int, manifest: str, films: Sequence[Film], *, patience_s: float = 5.0
+) -> None:
+    """Be the first visitor: a video is hashed when somebody first asks, and until that is done
+    the page plays it plainly. Whoever opens the first tab should not have to open it twice."""
+    end = time.monotonic() + patience_s
+    for film in films:
+        media = quote(media_path(film), safe="")
+        for path in (f"/watch/{film.slug}", f"{manifest}?url={media}"):
+            while time.monotonic() < end and _status(host, port, path) == 202:
+                time.sleep(0.05)
+
+
+def _status(host: str, port: int, path: str) -> int | None:
+    connection = http.client.HTTPConnection(host, port, timeout=10)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return None  # the server has ended, or says itself what is wrong
+    finally:
+        connection.close()
 
 
 def _greeting(host: str, port: int, *, local: bool) -> str:

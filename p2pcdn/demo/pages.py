@@ -8,7 +8,7 @@ from string import Template
 
 from p2pcdn.demo.library import Film
 
-__all__ = ["index", "not_found", "watch"]
+__all__ = ["index", "media_path", "not_found", "watch"]
 
 _PAGE = Template("""<!doctype html>
 <html lang="en">
@@ -65,11 +65,16 @@ def index(films: Iterable[Film], *, root: str) -> str:
     return _page("Halflight", main, root)
 
 
+def media_path(film: Film) -> str:
+    """Where the demo serves a film's file, below its prefix."""
+    return f"/media/{film.slug}{film.file.suffix.lower()}"
+
+
 def watch(film: Film, others: Iterable[Film], *, root: str) -> str:
     """The page that plays `film`."""
     poster = f' poster="{root}/poster/{film.slug}"' if film.poster else ""
     main = f"""
-<video src="{root}/media/{film.slug}{film.file.suffix.lower()}"{poster} controls playsinline
+<video src="{root}{media_path(film)}"{poster} controls playsinline
   preload="metadata" width="854" height="480"></video>
 <h1>{escape(film.title)}</h1>
 <p class="quiet">{escape(film.text)}</p>
