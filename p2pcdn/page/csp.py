@@ -148,9 +148,9 @@ def _matches(
     """
     try:
         page = urlsplit(page_url)
-        page_host, page_port = page.hostname or "", page.port
+        scheme, page_host, page_port = page.scheme, page.hostname or "", page.port
     except ValueError:
-        return False
+        scheme, page_host, page_port = "", "", None
     path = script_url.partition("?")[0]
     if not exact:
         path = path.rpartition("/")[0] + "/"
@@ -169,7 +169,7 @@ def _matches(
         elif host not in ("*", page_host):
             continue
         if match["port"] not in (None, "*"):
-            if int(match["port"]) != (page_port or _DEFAULT_PORTS.get(page.scheme, 0)):
+            if int(match["port"]) != (page_port or _DEFAULT_PORTS.get(scheme, 0)):
                 continue
         elif match["port"] is None and page_port not in (None, 80, 443):
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass, field
 
@@ -52,7 +53,7 @@ def rewrite(document: bytes, kind: type[Rewriter] = Rewriter, **options: int) ->
 def in_chunks(document: bytes, cuts: list[int], **options: int) -> bytes:
     one = rewriter(**options)
     cuts = [0, *sorted(cuts), len(document)]
-    parts = [one.feed(document[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
+    parts = [one.feed(document[a:b]) for a, b in itertools.pairwise(cuts)]
     return b"".join(parts) + one.close()
 
 

@@ -59,7 +59,7 @@ def check_tree(document: bytes) -> list[Element]:
     return renamed
 
 
-@settings(max_examples=600, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=600, suppress_health_check=[HealthCheck.too_slow])
 @given(pages)
 @example(b"<!doctype html><video src=/a src=/b></video>")
 @example(b"<!doctype html><svg><style><video src=/a></video></style></svg><video src=/b></video>")
@@ -80,13 +80,13 @@ def test_a_hostile_page_stays_the_same_tree_apart_from_its_videos(document: byte
     check_tree(document)
 
 
-@settings(max_examples=300)
+@settings(deadline=None, max_examples=300)
 @given(soup)
 def test_a_fragment_stays_the_same_tree_too(document: bytes) -> None:
     check_tree(document)
 
 
-@settings(max_examples=300)
+@settings(deadline=None, max_examples=300)
 @given(pages, st.data())
 @example(b"<!doctype html><video src=/a><video src=/b></video>", None)
 @example(b"<!doctype html><video><VIDEO src='/b' title='>'><source src=/c></video></video>", None)
@@ -103,7 +103,7 @@ def test_where_the_chunks_end_makes_no_difference(
         assert in_chunks(document, cuts) == whole
 
 
-@settings(max_examples=200)
+@settings(deadline=None, max_examples=200)
 @given(pages, st.integers(1, 40), st.data())
 def test_nor_where_the_limits_are_reached(document: bytes, limit: int, data: st.DataObject) -> None:
     whole = rewrite(document, hold_limit=limit, copy_limit=limit // 2)
@@ -205,7 +205,7 @@ def eligible(top: Element) -> list[Element]:
     return found
 
 
-@settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=500, suppress_health_check=[HealthCheck.too_slow])
 @given(well_formed())
 def test_every_video_of_a_well_formed_page_is_handed_to_the_loader(document: bytes) -> None:
     renamed = check_tree(document)
