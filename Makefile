@@ -33,7 +33,7 @@ demo: .make/python-demo $(STATIC) ## the Flask example on port 8000 (PORT=)
 	@echo "Open http://localhost:$(PORT)/watch/northern-light?p2pcdn=hud in two tabs:"
 	@echo "the second one is fed by the first, the panel shows how. Stop with Ctrl-C."
 	@echo
-	@$(BIN)/flask --app examples/flask_site/app run --port $(PORT)
+	@exec $(BIN)/flask --app examples/flask_site/app run --port $(PORT)
 
 .PHONY: demo-django
 demo-django: .make/python-demo $(STATIC) ## the Django example, with accounts and uploads
@@ -42,7 +42,7 @@ demo-django: .make/python-demo $(STATIC) ## the Django example, with accounts an
 	@cd examples/django_site && ../../$(BIN)/python manage.py demo_content
 	@echo "Open http://localhost:$(PORT)/?p2pcdn=hud and a film in two tabs. Stop with Ctrl-C."
 	@echo
-	@cd examples/django_site && ../../$(BIN)/python manage.py runserver --noreload $(PORT)
+	@cd examples/django_site && exec ../../$(BIN)/python manage.py runserver --noreload $(PORT)
 
 # --- tests -------------------------------------------------------------------------------
 
