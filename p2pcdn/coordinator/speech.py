@@ -20,6 +20,7 @@ __all__ = ["Speech"]
 # anyone believe that a peer is gone.
 _RELAYED = frozenset({"OFFER", "ANSWER", "CANDIDATE", "LEAVE"})
 _LIST_COST = 5.0
+_FORGIVEN = 10
 
 Handler = Callable[[Peer, object, float, list[str], list[Action]], None]
 
@@ -82,7 +83,8 @@ class Speech:
         ):
             self._refuse(peer)
             return False
-        peer.refused = 0
+        # A flood, too, gets a message through now and then: that must not wipe the slate.
+        peer.refused = max(0, peer.refused - _FORGIVEN)
         if not isinstance(type, str):
             return False
         if type in _RELAYED:

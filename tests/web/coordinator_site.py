@@ -131,6 +131,17 @@ class Client:
             if message["type"] == type:
                 return message
 
+    def echo(self) -> None:
+        """Return when we hear ourselves. What was in the hands of a dying process is lost, so
+        it is said again and again."""
+        for _ in range(50):
+            self.say("CANDIDATE", dst=self.id, payload="echo")
+            with contextlib.suppress(TimeoutError):
+                while self.hear(0.3).get("payload") != "echo":
+                    pass
+                return
+        raise AssertionError(f"{self.id} does not hear itself")
+
     def quiet(self) -> bool:
         """Nothing came: what we say to ourselves is the next that we hear."""
         self.say("CANDIDATE", dst=self.id, payload="echo")
