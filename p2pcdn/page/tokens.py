@@ -40,15 +40,15 @@ _VALUE = (
     rb"(?:\"[^\"]*+\"|'[^']*+'|[^%(ws)s>\"'][^%(ws)s>]*+|(?=>))"
     rb"|(?![%(ws)s]*+=))"
 ) % {b"ws": _WS}
-# The first part is only the most frequent case of the second, made quick.
-_ATTRIBUTES = (
-    rb"(?:(?: [a-z-]++=\"[^\"]*+\")*+(?=[ >]))?+"
-    rb"(?:[%(ws)s/]++|[^%(ws)s/>][^%(ws)s/>=]*+%(value)s)*+"
+# The first two are only the most frequent cases of the third, made quick.
+_REST_OF_TAG = (
+    rb"(?:>|(?: [a-z-]++=\"[^\"]*+\")++>"
+    rb"|(?:[%(ws)s/]++|[^%(ws)s/>][^%(ws)s/>=]*+%(value)s)*+>)"
 ) % {b"ws": _WS, b"value": _VALUE}
 
 COMMENT = rb"<!--(?:-?>|(?:[^-]++|-(?!-!?>))*+--!?>)"
 
-TAG = re.compile(rb"</?+[a-zA-Z][^%s/>]*+%s>" % (_WS, _ATTRIBUTES))
+TAG = re.compile(rb"</?+[a-zA-Z][^%s/>]*+%s" % (_WS, _REST_OF_TAG))
 """A whole tag."""
 
 NAME = re.compile(rb"</?+([a-zA-Z][^%s/>]*+)" % _WS)
@@ -118,10 +118,10 @@ WHITE_SPACE = re.compile(rb"[%s]*+" % _WS)
 # open does no harm (`</svg>` closes it); an end tag that closes nothing here might.
 # (No groups within possessive repeats: CPython 3.11 loses their spans.)
 _SHAPES = b"|".join(
-    rb"<%s(?=[%s/>])%s>(?:(?<!/>)</%s>)?+" % (name, _WS, _ATTRIBUTES, name)
+    rb"<%s(?=[%s/>])%s(?:(?<!/>)</%s>)?+" % (name, _WS, _REST_OF_TAG, name)
     for name in b"path circle rect line polyline polygon ellipse use".split()
 )
-_ICON = rb"<svg(?=[%s>])%s>(?<!/>)(?:[^<]++|%s){0,256}+</svg>" % (_WS, _ATTRIBUTES, _SHAPES)
+_ICON = rb"<svg(?=[%s>])%s(?<!/>)(?:[^<]++|%s){0,256}+</svg>" % (_WS, _REST_OF_TAG, _SHAPES)
 
 _LOOK_AT_START = [
     b"script",
@@ -138,16 +138,16 @@ def _skip(*more: bytes) -> re.Pattern[bytes]:
     tag = (
         rb"<(?:/(?!(?:%(end)s)[%(ws)s/>])[a-zA-Z]"
         rb"|[%(harmless)s]|(?!(?:%(start)s)[%(ws)s/>])[a-zA-Z])"
-        rb"[^%(ws)s/>]*+(?:>|%(attributes)s>)"
+        rb"[^%(ws)s/>]*+%(rest)s"
     ) % {
         b"ws": _WS,
         b"start": _one_of(_LOOK_AT_START),
         b"end": _one_of(_LOOK_AT_END),
         b"harmless": _HARMLESS,
-        b"attributes": _ATTRIBUTES,
+        b"rest": _REST_OF_TAG,
     }
     rest = b"|".join((COMMENT, *more, _LESS_THAN, _BOGUS))
-    return re.compile(rb"(?:[^<]++(?:%s)?+|%s|%s)*+" % (tag, tag, rest))
+    return re.compile(rb"(?:(?:%s[^<]*+)++|[^<]++|%s)*+" % (tag, rest))
 
 
 SKIP = _skip(_ICON)
