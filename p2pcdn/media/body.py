@@ -217,15 +217,20 @@ class Bodies:
         except OriginError as error:
             outcome = Refusal("broken", f"the site's answer broke off: {error}")
         finally:
-            with self._lock:
-                self._running.pop(body.content, None)
-                if isinstance(outcome, Refusal) and remembered:
-                    self._failed[body.content] = (time.monotonic(), outcome)
-            body.future.set_result(outcome)
-            body.answer = None
-            with contextlib.suppress(Exception):
-                await answer.aclose()
+            try:
+                with contextlib.suppress(Exception):
+                    await answer.aclose()
+            finally:
+                self._settle(body, outcome, remembered=remembered)
         await self._run(lambda: self._keep(body, outcome))
+
+    def _settle(self, body: Body, outcome: Outcome, *, remembered: bool) -> None:
+        with self._lock:
+            self._running.pop(body.content, None)
+            if isinstance(outcome, Refusal) and remembered:
+                self._failed[body.content] = (time.monotonic(), outcome)
+        body.answer = None
+        body.future.set_result(outcome)
 
     def _keep(self, body: Body, outcome: Outcome) -> None:
         if isinstance(outcome, Hashes):

@@ -9,20 +9,28 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import io
+import mimetypes
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from django.apps import apps
+from django.conf import settings
+from django.contrib.staticfiles import finders
+from django.core.exceptions import SuspiciousFileOperation
 from django.core.handlers.asgi import ASGIRequest
 from django.core.handlers.wsgi import WSGIRequest
 from django.urls import set_script_prefix
+from django.utils._os import safe_join
 
 from p2pcdn.media.answer import Headers, OriginAnswer, OriginError
 from p2pcdn.media.origin import anonymous_environ, anonymous_scope, file_behind
 from p2pcdn.media.threaded import Emit, open_in_thread
 
-__all__ = ["DjangoOrigin"]
+__all__ = ["DjangoOrigin", "static_file"]
 
 
 class DjangoOrigin:
@@ -40,7 +48,23 @@ class DjangoOrigin:
     async def open(
         self, target: str, *, prefix: str = "", host: str = "localhost", scheme: str = "http"
     ) -> OriginAnswer:
-        """See `p2pcdn.media.origin.Origin.open`."""
+        """See `p2pcdn.media.origin.Origin.open`.
+
+        A static file that no route of the site serves is answered from where it lies: the
+        development server sends those before any middleware is asked, a web server in front
+        sends them from `STATIC_ROOT`. `MEDIA_ROOT` is not taken for public in this way: name
+        it in `media_roots`.
+        """
+        answer = await self._ask(target, prefix=prefix, host=host, scheme=scheme)
+        if answer.status != 404:
+            return answer
+        static = await sync_to_async(static_file, thread_sensitive=False)(target, prefix)
+        if static is None:
+            return answer
+        await answer.aclose()
+        return _static_answer(static)
+
+    async def _ask(self, target: str, *, prefix: str, host: str, scheme: str) -> OriginAnswer:
         if self._is_async:
             scope = anonymous_scope(target, prefix=prefix, host=host, scheme=scheme)
             return await _AsyncRun(self._get_response, ASGIRequest(scope, io.BytesIO())).open()
@@ -59,6 +83,39 @@ class DjangoOrigin:
                 emit.chunk(bytes(chunk))
         finally:
             response.close()
+
+
+def static_file(target: str, prefix: str) -> Path | None:
+    """The file of `django.contrib.staticfiles` behind a URL, if there is one. Blocks."""
+    if not apps.is_installed("django.contrib.staticfiles") or not settings.STATIC_URL:
+        return None
+    base = urlsplit(settings.STATIC_URL)
+    path = unquote(urlsplit(target).path)
+    below = "/" + base.path.removeprefix(prefix).lstrip("/")
+    if base.netloc or below == "/" or not path.startswith(below):
+        return None
+    name = path.removeprefix(below).lstrip("/")
+    try:
+        if settings.DEBUG:
+            found = finders.find(name)
+        else:
+            found = safe_join(settings.STATIC_ROOT, name) if settings.STATIC_ROOT else None
+    except SuspiciousFileOperation:
+        return None
+    return Path(found) if isinstance(found, str) and os.path.isfile(found) else None
+
+
+def _static_answer(path: Path) -> OriginAnswer:
+    async def chunks() -> AsyncIterator[bytes]:
+        with open(path, "rb") as file:
+            while chunk := await sync_to_async(file.read, thread_sensitive=False)(64 * 1024):
+                yield chunk
+
+    async def close() -> None:
+        return None
+
+    content_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    return OriginAnswer(200, [("Content-Type", content_type)], path, chunks, close)
 
 
 class _AsyncRun:

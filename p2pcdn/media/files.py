@@ -14,6 +14,7 @@ from p2pcdn.media.jobs import Job
 from p2pcdn.media.manifest import Manifest, Pending, Refusal, segment_bytes_for
 from p2pcdn.media.types import media_type_of
 from p2pcdn.media.urls import MediaUrl
+from p2pcdn.media.waiting import within
 
 __all__ = [
     "BUDGET_S",
@@ -81,10 +82,12 @@ def clamped_s(seconds: float) -> float:
 
 async def manifest_of_file(here: Here, url: MediaUrl, file: MediaFile) -> Answer:
     """The manifest of what the file holds now; starts to make it where there is none."""
-    end = time.monotonic() + BUDGET_S
     content = f"file:{file.path}"
+    end = 0.0
     while True:
         found = await here.run(lambda: _look(here, url, file, content))
+        # Only waiting counts: a worker's very first look also opens the shared file.
+        end = end or time.monotonic() + BUDGET_S
         if isinstance(found, Job):
             break
         # Another process is at it: a short file is done within the budget as well.
@@ -94,8 +97,7 @@ async def manifest_of_file(here: Here, url: MediaUrl, file: MediaFile) -> Answer
             return Pending(found.retry_after_s)
         await asyncio.sleep(_POLL_S)
     try:
-        async with asyncio.timeout(max(end - time.monotonic(), 0.0)):
-            hashes = await asyncio.shield(asyncio.wrap_future(found.future))
+        hashes = await within(found.future, end - time.monotonic())
     except TimeoutError:
         return Pending(clamped_s(here.jobs.expected_s(found)))
     except FileChanged:

@@ -37,6 +37,7 @@ from p2pcdn.media.origin import Origin, OriginAnswer, OriginBusy, OriginError
 from p2pcdn.media.store import SEEN, SERVED
 from p2pcdn.media.types import is_media_type
 from p2pcdn.media.urls import MediaUrl, parse_target
+from p2pcdn.media.waiting import within
 from p2pcdn.page.patterns import compile_patterns
 
 __all__ = ["Library"]
@@ -215,9 +216,7 @@ class Library:
             running = here.asking.setdefault(key, mine)
         if running is not mine:
             try:
-                waited = asyncio.wrap_future(running)
-                async with asyncio.timeout(_ORIGIN_TIMEOUT_S):
-                    return await asyncio.shield(waited)
+                return await within(running, _ORIGIN_TIMEOUT_S)
             except TimeoutError:
                 return Pending(1.0)
         found: _Found = Pending(0.5)  # what the others get if this request is cancelled
@@ -293,8 +292,7 @@ class Library:
 
     async def _of_body(self, here: Here, url: MediaUrl, body: Body) -> Answer:
         try:
-            async with asyncio.timeout(BUDGET_S):
-                result = await asyncio.shield(asyncio.wrap_future(body.future))
+            result = await within(body.future, BUDGET_S)
         except TimeoutError:
             return Pending(clamped_s(body.expected_s()))
         if isinstance(result, Refusal):

@@ -349,10 +349,14 @@ def _django_origin(app: Any, target: str) -> Origin | None:
         return None
     from p2pcdn.media.django_origin import DjangoOrigin
 
-    handles = getattr(app, "_should_handle", None)  # ASGIStaticFilesHandler
-    if handles is not None and not handles(unquote_to_bytes(target.partition("?")[0]).decode()):
-        return _django_origin(app.application, target)
-    return DjangoOrigin(app.get_response_async, is_async=True)
+    handles = getattr(app, "_should_handle", None)
+    if handles is None:
+        return DjangoOrigin(app.get_response_async, is_async=True)
+    # ASGIStaticFilesHandler, of the development server: its asynchronous half reads the whole
+    # file into memory and forgets its name.
+    if handles(unquote_to_bytes(target.partition("?")[0]).decode("utf-8", "replace")):
+        return DjangoOrigin(app.get_response, is_async=False)
+    return _django_origin(app.application, target)
 
 
 def _host_and_port(host: str, scheme: str) -> tuple[str, int]:

@@ -14,12 +14,13 @@ import pytest
 
 from p2pcdn.config import Config
 from p2pcdn.media import body as body_module
+from p2pcdn.media import jobs as jobs_module
 from p2pcdn.media import library as library_module
 from p2pcdn.media.library import Library
 from p2pcdn.media.manifest import Manifest, Pending, Refusal
 from p2pcdn.media.origin import ASGIOrigin, OriginAnswer, WSGIOrigin
 
-from .sites import flask_static, settled_clock
+from .sites import django_asgi, flask_static, settled_clock, undo_django
 from .test_frameworks import digests, settled
 from .test_urls import HOSTILE
 
@@ -684,3 +685,124 @@ def test_an_origin_answer_is_closed_whatever_happens() -> None:
     for target in ("/ok.mp4", "/no.mp4"):
         shown(library_of(Origin()), target)
     assert len(closed) == 2
+
+
+def test_all_workers_of_a_machine_hash_a_film_once(films: Path, tmp_path: Path) -> None:
+    with open(films / "long.mp4", "wb") as file:
+        file.truncate(400 * 1024**2)  # sparse
+    diary = tmp_path / "hashed"
+    diary.touch()
+    library = library_of(
+        App(), tmp_path / "data", media_roots={"/media/": str(films)}, segment_bytes="4Mi"
+    )
+    real = jobs_module.hash_file
+
+    def noted(*args: Any) -> Any:
+        with open(diary, "a") as file:
+            file.write("x")
+        return real(*args)
+
+    children = []
+    for _ in range(4):
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                jobs_module.hash_file = noted
+                found = asyncio.run(settled(lambda: library.manifest("/media/long.mp4")))
+                status = 0 if isinstance(found, Manifest) else 2
+            finally:
+                os._exit(status)
+        children.append(child)
+    statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    library.close()
+    assert statuses == [0, 0, 0, 0]
+    assert diary.read_text() == "x"
+
+
+def test_a_film_that_changes_while_it_is_hashed_is_shared_in_its_new_version_only(
+    films: Path,
+) -> None:
+    path = films / "long.mp4"
+    with open(path, "wb") as file:
+        file.truncate(600 * 1024**2)  # sparse
+    library = library_of(App(), media_roots={"/media/": str(films)})
+
+    async def story() -> tuple[Any, Any]:
+        first = await library.manifest("/media/long.mp4")
+        with open(path, "r+b") as file:
+            file.truncate(100_000)
+            file.write(b"new")
+        return first, await settled(lambda: library.manifest("/media/long.mp4"))
+
+    first, found = asyncio.run(story())
+    library.close()
+    assert isinstance(first, Pending)
+    assert isinstance(found, Manifest) and found.hashes == digests(path.read_bytes())
+
+
+def test_djangos_development_server_under_asgi_names_its_static_files(films: Path) -> None:
+    from django.contrib.staticfiles import finders
+    from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
+    from django.core.handlers.asgi import ASGIHandler
+    from django.test.utils import override_settings
+
+    django_asgi(films)
+    try:
+        with override_settings(STATIC_URL="/static/", STATICFILES_DIRS=[str(films)], DEBUG=True):
+            finders.get_finder.cache_clear()
+            origin = ASGIOrigin(ASGIStaticFilesHandler(ASGIHandler()))
+
+            async def paths() -> list[Path | None]:
+                found = []
+                for target in ("/static/a.mp4", "/media/a.mp4"):
+                    answer = await origin.open(target)
+                    found.append(answer.path)
+                    await answer.aclose()
+                return found
+
+            assert asyncio.run(paths()) == [films / "a.mp4", films / "a.mp4"]
+    finally:
+        finders.get_finder.cache_clear()
+        undo_django()
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("debug", [False, True])
+def test_djangos_static_files_are_found_where_no_route_serves_them(
+    films: Path, is_async: bool, debug: bool
+) -> None:
+    from django.contrib.staticfiles import finders
+    from django.core.handlers.base import BaseHandler
+    from django.test.utils import override_settings
+
+    from p2pcdn.media.django_origin import DjangoOrigin
+
+    (films.parent / "outside.mp4").write_bytes(FILM)
+    django_asgi(films / "nowhere")
+    try:
+        with override_settings(
+            STATIC_URL="static/",
+            STATICFILES_DIRS=[str(films)] if debug else [],
+            STATIC_ROOT=None if debug else str(films),
+            INSTALLED_APPS=["django.contrib.staticfiles"],
+            DEBUG=debug,
+        ):
+            finders.get_finder.cache_clear()
+            handler = BaseHandler()
+            handler.load_middleware(is_async=is_async)
+            get_response = handler.get_response_async if is_async else handler.get_response
+            origin = DjangoOrigin(get_response, is_async)
+            found = shown(library_of(origin), "/static/a.mp4")
+            assert isinstance(found, Manifest) and found.hashes == digests(FILM)
+
+            async def path(target: str) -> Path | None:
+                answer = await origin.open(target)
+                await answer.aclose()
+                return answer.path
+
+            for target in ("/static/../outside.mp4", "/static//etc/passwd", "/static/", "/a.mp4"):
+                assert asyncio.run(path(target)) is None, target
+    finally:
+        finders.get_finder.cache_clear()
+        undo_django()
