@@ -65,7 +65,7 @@ class Limits:
     relay_rate: float = 256 * 1024.0
     relay_burst: float = 1024 * 1024.0
     refusals: int = 1000
-    """Refused messages, less ten for each good one, after which a socket is closed."""
+    """Refused messages, less three for each good one, after which a socket is closed."""
 
     addresses: int = 10_000
     address_connect_rate: float = 20.0

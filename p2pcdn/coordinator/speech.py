@@ -20,7 +20,7 @@ __all__ = ["Speech"]
 # anyone believe that a peer is gone.
 _RELAYED = frozenset({"OFFER", "ANSWER", "CANDIDATE", "LEAVE"})
 _LIST_COST = 5.0
-_FORGIVEN = 10
+_FORGIVEN = 3
 
 Handler = Callable[[Peer, object, float, list[str], list[Action]], None]
 
