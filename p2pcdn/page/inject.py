@@ -9,23 +9,29 @@ import json
 __all__ = ["RESCUE", "script", "style"]
 
 RESCUE = (
-    "window.addEventListener('load',()=>document.querySelectorAll('video[data-src],"
+    "self.p2pcdn||self.addEventListener('load',()=>document.querySelectorAll('video[data-src],"
     "video>[data-src]').forEach(e=>{e.src=e.dataset.src;e.closest('video').load()}))"
 )
-"""Puts every `src` back. Waits for the page: the script fails while it is still arriving."""
+"""Puts every `src` back where the loader does not run, be it that its script never came, or that
+it came as something that this browser cannot read (an error page with status 200, syntax that is
+too new). Waits for the page: the script fails while it is still arriving."""
 
 
 @functools.lru_cache(maxsize=64)
 def _plain_script(loader_url: str, inline: bool) -> bytes:
     url = html.escape(loader_url).encode("ascii")
-    rescue = b' onerror="%s"' % RESCUE.encode() if inline else b""
+    rescue = b' onload="%s" onerror="onload()"' % RESCUE.encode() if inline else b""
     return b'<script async src="%s"%s></script>' % (url, rescue)
 
 
 def _nonced_script(loader_url: str, nonce: str) -> bytes:
     # Handlers are not covered by a nonce. The listener comes first: it must not miss the event.
     path = json.dumps(loader_url.partition("?")[0]).replace("<", "\\u003c")
-    watch = f"addEventListener('error',e=>{{(e.target.src||'').includes({path})&&{RESCUE}}},true)"
+    # `load` events of elements get as far as the document, not to the window.
+    watch = (
+        "['load','error'].forEach(t=>document.addEventListener(t,"
+        f"e=>{{(e.target.src||'').includes({path})&&({RESCUE})}},true))"
+    )
     url = html.escape(loader_url)
     return (
         f'<script nonce="{nonce}">{watch}</script>'

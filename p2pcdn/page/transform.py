@@ -20,9 +20,10 @@ to a page with the loader are the loader's business.
 it is taken off `If-None-Match` and `If-Match` before the app sees them, so the app can still
 answer 304. After an update of the loader old validators no longer match, and caches renew.
 
-**If the loader itself fails to load** (a blocker, a 500), an `onerror` on its script puts every
-`src` back, wherever the policy of the page allows inline handlers; with a nonce an inline
-script does the same. A policy with neither leaves this one case uncovered.
+**If the loader itself does not run** (a blocker, a 500, an error page with status 200, a browser
+too old for its syntax), `onload` and `onerror` on its script put every `src` back, wherever the
+policy of the page allows inline handlers; with a nonce an inline script does the same. A policy
+with neither leaves this one case uncovered.
 
 application/xhtml+xml is not a candidate: there, `<noscript>` is an element like any other and
 would show every video twice. (XHTML that is served as text/html is a page like any other.)
