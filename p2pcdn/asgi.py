@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from urllib.parse import quote
 
@@ -36,7 +37,8 @@ class ASGIMiddleware:
     ) -> None:
         self.app = app
         self.config = config
-        self.site = Site(config, ASGIOrigin(app), secret=secret)
+        self._origin = ASGIOrigin(app)
+        self.site = Site(config, self._origin, secret=secret)
         self.site.holds_sockets(True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,6 +46,8 @@ class ASGIMiddleware:
         if kind not in ("http", "websocket") or not self.config.enabled or INTERNAL in scope:
             await self.app(scope, receive, send)
             return
+        if self._origin.state is None and "state" in scope:
+            self._origin.state = scope["state"]  # what the app's lifespan made for its requests
         path = local_path(scope)
         if self.site.owns(path):
             await self.site.web(scope, receive, send)
@@ -120,9 +124,12 @@ class _Response:
         self._start = message
         return True
 
-    def _site_url(self) -> str:
+    def _host(self) -> str:
         host = next((v for n, v in self._scope["headers"] if n == b"host"), b"localhost")
-        return f"{self._scope.get('scheme', 'http')}://{host.decode('latin-1')}"
+        return str(host.decode("latin-1"))
+
+    def _site_url(self) -> str:
+        return f"{self._scope.get('scheme', 'http')}://{self._host()}"
 
     async def _page_body(self, message: Message) -> None:
         page = self._page
@@ -169,7 +176,14 @@ class _Response:
             await self._forward(start if headers is None else {**start, "headers": headers})
 
     def _note_seen(self, page: PageTransform) -> None:
-        self._site.seen(self._site.prefix(self._scope.get("root_path", "")), page.media)
+        if page.media:
+            self._site.seen(
+                self._scope.get("root_path", ""),
+                page.media,
+                host=self._host(),
+                scheme=self._scope.get("scheme", "http"),
+                loop=asyncio.get_running_loop(),
+            )
 
     # --- a media file ------------------------------------------------------------------
 

@@ -126,23 +126,41 @@ class P2PCDNMiddleware:
         if response.streaming:
             source = response.streaming_content
             rewrite = self._astream if response.is_async else self._stream
-            response.streaming_content = rewrite(page, options.prefix, source)
+            response.streaming_content = rewrite(page, request, source)
         elif not page.bodyless:
             headers, response.content = page.whole(response.content)
-            self.site.seen(options.prefix, page.media)
+            self._note_seen(request, page)
         _set_headers(response, headers)
 
-    def _stream(self, page: PageTransform, prefix: str, source: Any) -> Iterator[bytes]:
+    def _stream(self, page: PageTransform, request: HttpRequest, source: Any) -> Iterator[bytes]:
         for piece in source:
             yield page.feed(piece)
         yield page.close()
-        self.site.seen(prefix, page.media)
+        self._note_seen(request, page)
 
-    async def _astream(self, page: PageTransform, prefix: str, source: Any) -> AsyncIterator[bytes]:
+    async def _astream(
+        self, page: PageTransform, request: HttpRequest, source: Any
+    ) -> AsyncIterator[bytes]:
         async for piece in source:
             yield page.feed(piece)
         yield page.close()
-        self.site.seen(prefix, page.media)
+        self._note_seen(request, page)
+
+    def _note_seen(self, request: HttpRequest, page: PageTransform) -> None:
+        if not page.media:
+            return
+        loop: asyncio.AbstractEventLoop | None = None
+        if self.is_async:
+            loop = asyncio.get_running_loop()
+        elif request.META.get("wsgi.multithread"):
+            loop = Background.here().loop
+        self.site.seen(
+            _prefix(request),
+            page.media,
+            host=_host(request),
+            scheme=request.scheme or "http",
+            loop=loop,
+        )
 
     # --- a media file ------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from cachetools import LRUCache
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount
 from starlette.types import Receive, Scope, Send
@@ -69,6 +70,7 @@ class Site:
         self._lock = threading.Lock()
         self._parts: _Parts | None = None
         self._options: dict[str, PageOptions] = {}
+        self._prepared: LRUCache[str, bool] = LRUCache(10_000)
         _sites.add(self)
 
     # --- what the adapters ask ---------------------------------------------------------
@@ -110,10 +112,40 @@ class Site:
                 self._options[prefix] = known
         return known
 
-    def seen(self, prefix: str, media: Iterable[str]) -> None:
-        """A page under `prefix` showed these absolute media URLs (path and query)."""
-        if media:
-            self.library.seen([target[len(prefix) :] for target in media])
+    def seen(
+        self,
+        server_prefix: str,
+        media: Iterable[str],
+        *,
+        host: str,
+        scheme: str,
+        loop: asyncio.AbstractEventLoop | None,
+    ) -> None:
+        """A page showed these absolute media URLs (path and query).
+
+        Args:
+            server_prefix: What the server calls the site's prefix.
+            media: As visitors see them.
+            host: The page's `Host`.
+            scheme: The page's scheme.
+            loop: Where their manifests may be made ahead of the loader's question; None where
+                the app must not be asked while it serves another request.
+        """
+        cut = len(self.prefix(server_prefix))
+        targets = [target[cut:] for target in media]
+        if not targets:
+            return
+        self.library.seen(targets)
+        fresh = [target for target in targets if target not in self._prepared]
+        for target in fresh:
+            self._prepared[target] = True
+        if fresh and loop is not None:
+            work = self._prepare(fresh, server_prefix.rstrip("/"), host, scheme)
+            asyncio.run_coroutine_threadsafe(work, loop)
+
+    async def _prepare(self, targets: list[str], prefix: str, host: str, scheme: str) -> None:
+        for target in targets:
+            await self.library.manifest(target, prefix=prefix, host=host, scheme=scheme)
 
     def _shareable(self, prefix: str, target: str) -> bool:
         if not target.startswith(prefix + "/"):
@@ -168,7 +200,13 @@ class _Parts:
         mounted: list[BaseRoute] = [
             *self.assets.routes(),
             *manifest.routes(self.library, self.hub.issue_token),
-            *stats_routes.routes(self.recorder, config, live=self.hub.snapshot),
+            *stats_routes.routes(
+                self.recorder,
+                config,
+                live=self.hub.snapshot,
+                content_size=self._content_size,
+                content_url=self._content_url,
+            ),
             *dashboard.routes(config),
             *metrics.routes(self.recorder, config, live=self.hub.snapshot),
         ]
@@ -178,6 +216,18 @@ class _Parts:
                 Mount(config.coordinator_path, routes=coordinator.routes(self.hub, config)),
             ]
         )
+
+        self.hub.on_report = lambda _peer, report: self.recorder.report(
+            report, content_size=self._content_size, content_url=self._content_url
+        )
+
+    def _content_size(self, key: str) -> int | None:
+        found = self.library.content(key)
+        return None if found is None else found[1]
+
+    def _content_url(self, key: str) -> str | None:
+        found = self.library.content(key)
+        return None if found is None else found[0]
 
 
 def _kept_secret(file: Path) -> bytes:

@@ -244,11 +244,23 @@ class _Response:
             else:
                 self._send_head(page.headers)
                 out = page.close()
-            self._site.seen(self._site.prefix(self._environ.get("SCRIPT_NAME", "")), page.media)
+            if page.media:
+                self._note_seen(page)
             if out:
                 yield out
         finally:
             _close(result)
+
+    def _note_seen(self, page: PageTransform) -> None:
+        environ = self._environ
+        self._site.seen(
+            environ.get("SCRIPT_NAME", ""),
+            page.media,
+            host=_host(environ),
+            scheme=environ["wsgi.url_scheme"],
+            # An app that is served one request at a time may count on that.
+            loop=Background.here().loop if environ.get("wsgi.multithread") else None,
+        )
 
     def _send_head(self, headers: list[tuple[bytes, bytes]]) -> None:
         head, self._head = self._head, None
@@ -377,9 +389,12 @@ def _read(file: Any, left: int) -> Iterator[bytes]:
         yield chunk
 
 
+def _host(environ: Environ) -> str:
+    return environ.get("HTTP_HOST") or f"{environ['SERVER_NAME']}:{environ['SERVER_PORT']}"
+
+
 def _site_url(environ: Environ) -> str:
-    host = environ.get("HTTP_HOST") or f"{environ['SERVER_NAME']}:{environ['SERVER_PORT']}"
-    return f"{environ['wsgi.url_scheme']}://{host}"
+    return f"{environ['wsgi.url_scheme']}://{_host(environ)}"
 
 
 def _target(environ: Environ) -> str:

@@ -50,10 +50,22 @@ class Here:
         self._manifests: LRUCache[tuple[str, str, str, str], Manifest] = LRUCache(
             _MANIFEST_BYTES, getsizeof=lambda manifest: len(manifest.hashes) + 1024
         )
+        self._named: LRUCache[str, tuple[str, int]] = LRUCache(_MOST_ANSWERS)
         self.answers: LRUCache[tuple[str, str, str, str], tuple[float, Any]] = LRUCache(
             _MOST_ANSWERS
         )
         self.asking: dict[tuple[str, str, str, str], concurrent.futures.Future[Any]] = {}
+
+    def content(self, key: str) -> tuple[str, int] | None:
+        """Path and size of the content with this key, whichever process made its manifest."""
+        with self.lock:
+            found = self._named.get(key)
+        if found is None:
+            found = self.store.named(key)
+            if found is not None:
+                with self.lock:
+                    self._named[key] = found
+        return found
 
     async def run(self, work: Callable[[], _T]) -> _T:
         """Do `work` in one of the threads, so that the calling loop goes on."""
@@ -77,7 +89,11 @@ class Here:
             hashes=hashes.hashes,
         )
         with self.lock:
+            new = manifest.key not in self._named
+            self._named[manifest.key] = (url.path, hashes.size)
             self._manifests[(url.path, content, version, type_)] = manifest
+        if new:
+            self._pool.submit(self.store.name, manifest.key, url.path, hashes.size)
         return manifest
 
     def close(self) -> None:

@@ -126,6 +126,14 @@ class Library:
             self._warn("manifest", f"no manifest for {target!r}", exc_info=True)
             return Refusal("broken", "p2pcdn failed here; the site's log says why.")
 
+    def content(self, key: str) -> tuple[str, int] | None:
+        """Path (below the prefix) and size of the content with this key; None: not ours."""
+        try:
+            return self._here.content(key)
+        except Exception:
+            self._warn("content", "a content key could not be looked up", exc_info=True)
+            return None
+
     async def prepare(
         self,
         target: str,

@@ -36,6 +36,7 @@ Kept apart: visitors choose what they request, so these must not push out what p
 _MOST_KNOWN = {SEEN: 50_000, SERVED: 5_000}
 _KNOWN_FOR_S = 30 * 86_400.0
 _MOST_CONTENTS = 10_000
+_MOST_NAMED = 20_000
 _MOST_HASH_BYTES = 128 * 1024 * 1024
 _PRUNE_EVERY = 500
 _OWNER_DEAD_AFTER_S = 10.0
@@ -55,6 +56,9 @@ CREATE INDEX IF NOT EXISTS hashes_by_use ON hashes (used, length);
 CREATE TABLE IF NOT EXISTS claims (
     content TEXT PRIMARY KEY, stamp TEXT NOT NULL, owner TEXT NOT NULL,
     size INTEGER NOT NULL, started REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS named (
+    key TEXT PRIMARY KEY, path TEXT NOT NULL, size INTEGER NOT NULL, at REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS named_by_age ON named (at);
 CREATE TABLE IF NOT EXISTS owners (
     owner TEXT PRIMARY KEY, host TEXT NOT NULL, pid INTEGER NOT NULL, beat REAL NOT NULL);
 """
@@ -210,6 +214,32 @@ class Store:
     def forget(self, content: str) -> None:
         """Drop the digests: the content was found to be another one."""
         self._run(lambda db: _done(db.execute("DELETE FROM hashes WHERE content = ?", (content,))))
+
+    # --- content keys ----------------------------------------------------------------------
+
+    def name(self, key: str, path: str, size: int) -> None:
+        """Remember which path and size a content key stands for, newest first, bounded."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(
+                "INSERT OR REPLACE INTO named VALUES (?,?,?,?)", (key, path, size, self._clock())
+            )
+            db.execute(
+                "DELETE FROM named WHERE key IN "
+                "(SELECT key FROM named ORDER BY at DESC LIMIT -1 OFFSET ?)",
+                (_MOST_NAMED,),
+            )
+
+        self._run(work, None)
+
+    def named(self, key: str) -> tuple[str, int] | None:
+        """Path and size of the content with this key, if a manifest ever carried it."""
+
+        def work(db: sqlite3.Connection) -> tuple[str, int] | None:
+            row = db.execute("SELECT path, size FROM named WHERE key = ?", (key,)).fetchone()
+            return None if row is None else (str(row[0]), int(row[1]))
+
+        return self._run(work, None)
 
     # --- who is hashing ------------------------------------------------------------------
 

@@ -248,3 +248,12 @@ def test_a_folder_that_cannot_be_had_leaves_everything_in_memory(tmp_path: Path)
     assert store.get("file:/a", "1") == ONE
     store.close()
     assert store.get("file:/a", "1") is None
+
+
+def test_a_content_key_is_known_to_every_process_that_shares_the_file(tmp_path: Path) -> None:
+    one, other = Store(tmp_path / "hashes.sqlite3"), Store(tmp_path / "hashes.sqlite3")
+    one.name("ab" * 16, "/media/film.mp4", 1234)
+    assert other.named("ab" * 16) == ("/media/film.mp4", 1234)
+    assert other.named("cd" * 16) is None
+    one.close()
+    other.close()
