@@ -19,6 +19,8 @@ const options: Record<string, number> = {
   /** Kill every second viewer after this many seconds of its play; 0: never. */
   kill: 0,
   trace: 0,
+  /** Print every answer of the origin. */
+  log: 0,
 };
 for (const word of process.argv.slice(2)) {
   const [name, value] = word.split("=");
@@ -78,7 +80,14 @@ async function watch(n: number): Promise<Result | null> {
     last = now;
     if (options.trace && Math.random() < 0.02) {
       const s = first(engine);
-      console.log(n, player.currentTime.toFixed(1), player.loaded.toFixed(1), s.held, s.peers, JSON.stringify(s.causes));
+      console.log(
+        n,
+        player.currentTime.toFixed(1),
+        player.loaded.toFixed(1),
+        s.held,
+        s.peers,
+        JSON.stringify(s.causes),
+      );
     }
     if (kill && n % 2 && player.currentTime > kill) {
       dead = true;
@@ -105,6 +114,9 @@ for (const [n, r] of (await Promise.all(runs)).entries()) {
       JSON.stringify(r.causes),
     );
 }
-console.log(`copies from the origin: ${(site.sent / size).toFixed(3)} in ${site.requests.length} requests`);
+console.log(
+  `copies from the origin: ${(site.sent / size).toFixed(3)} in ${site.requests.length} requests`,
+);
+if (options.log) console.log(site.log.join("\n"));
 await site.stop();
 process.exit(0);

@@ -88,7 +88,8 @@ export class Client {
     if (this.transport === "mailbox") {
       try {
         const body = this.body([], true);
-        if (!this.deps.sendBeacon?.(this.mailbox, body)) this.post(body, true).catch(() => undefined);
+        if (!this.deps.sendBeacon?.(this.mailbox, body))
+          this.post(body, true).catch(() => undefined);
       } catch {
         // It will be missed after a while.
       }

@@ -81,8 +81,7 @@ export class Assembly {
   /** Bytes by source. */
   shares(): Map<Source, number> {
     const shares = new Map<Source, number>();
-    for (const p of this.parts)
-      shares.set(p.source, (shares.get(p.source) ?? 0) + p.to - p.from);
+    for (const p of this.parts) shares.set(p.source, (shares.get(p.source) ?? 0) + p.to - p.from);
     return shares;
   }
 

@@ -90,12 +90,18 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
     private readonly env: Env,
   ) {
     const { key, size, type, segmentBytes, hashes, token, expires } = manifest;
-    
+
     [this.key, this.size, this.type, this.segmentBytes] = [key, size, type, segmentBytes];
     [this.token, this.expires] = [token, expires];
     this.held = new Bits(Math.ceil(size / segmentBytes));
     this.hashes = new Hashes(hashes, env.subtle);
-    this.origin = new Origin(() => this.url, size, this, env.fetch, () => env.now());
+    this.origin = new Origin(
+      () => this.url,
+      size,
+      this,
+      env.fetch,
+      () => env.now(),
+    );
     this.openedAt = this.playingAt = env.now();
   }
 
@@ -327,8 +333,7 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
       this.counts.peers += making.data.length - own;
       const cause = this.causes.get(making);
       if (own && cause) {
-        const name = cause === "no-peer" ? this.env.loneCause(this) : cause;
-        this.byCause[name] = (this.byCause[name] ?? 0) + 1;
+        this.byCause[cause] = (this.byCause[cause] ?? 0) + 1;
       }
       const liars = making.liars();
       if (liars.size) this.env.blame(this, liars);
@@ -411,15 +416,15 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
       this.unhave.clear();
       if (this.closed || this.direct) return;
       for (const link of this.env.links())
-        for (const [type, runs] of news)
-          if (runs.length) link.say({ type, c: this.number, runs });
+        for (const [type, runs] of news) if (runs.length) link.say({ type, c: this.number, runs });
     }, GATHER_MS);
   }
 
   private claim(): void {
     this.claimedAt = this.env.now();
     const runs = this.claims();
-    if (runs.length) for (const link of this.joined()) link.say({ type: CLAIM, c: this.number, runs });
+    if (runs.length)
+      for (const link of this.joined()) link.say({ type: CLAIM, c: this.number, runs });
   }
 
   // --- decisions ----------------------------------------------------------------------------
@@ -432,7 +437,12 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
       views.push({
         id: link.id,
         has: (s) => remote.has.has(s),
-        claims: (s) => (remote.claims.get(s) ?? 0) > this.env.now(),
+        claim: (s) => {
+          const claim = remote.claims.get(s);
+          if (!claim) return null;
+          const ahead = [...remote.claims.keys()].filter((other) => other < s).length;
+          return { age: this.env.now() - Math.max(claim.since, remote.progressAt), ahead };
+        },
         rtt: link.rtt ?? 0.1,
         rate: link.rate,
         queued: link.queued,
@@ -501,7 +511,8 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
           if (link.id === action.peer) link.request(this, action.span);
       } else {
         claiming = true;
-        this.origin.open(action.span, action.cause, action.bulk);
+        const cause = action.cause === "no-peer" ? this.env.loneCause(this) : action.cause;
+        this.origin.open(action.span, cause, action.bulk);
         // Small steps while peers may come any moment, longer ones when they do not.
         if (!action.bulk && need.starving && (!expecting || now - this.starvingSince > STEPS_S))
           this.startRun = Math.min(MAX_START_RUN, 2 * this.startRun);

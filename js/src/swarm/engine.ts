@@ -80,7 +80,10 @@ export function createEngine(
   base: URL,
   given: Partial<EngineDeps> = {},
 ): Engine {
-  const deps: EngineDeps = { ...(given.fetch && given.subtle ? {} : browser()), ...given } as EngineDeps;
+  const deps: EngineDeps = {
+    ...(given.fetch && given.subtle ? {} : browser()),
+    ...given,
+  } as EngineDeps;
   const { now, random } = deps;
   const me = randomId();
   const byUrl = new Map<string, SwarmContent>();

@@ -50,8 +50,10 @@ export interface Host {
 export interface Remote {
   readonly key: string;
   readonly has: Bits;
-  /** Segment -> until when its claim is believed. */
-  readonly claims: Map<number, number>;
+  /** Segment -> when it was first claimed, and until when that is believed. */
+  readonly claims: Map<number, { since: number; until: number }>;
+  /** Last HAVE. */
+  progressAt: number;
 }
 
 export class PeerFlight implements Flight {
@@ -248,7 +250,7 @@ export class Link implements Outlet {
         this.need(!own || own.held.size === m.segments);
         this.need(this.remotes.has(m.c) || this.remotes.size < MAX_JOINS);
         const has = new Bits(m.segments, m.held);
-        this.remotes.set(m.c, { key: m.key, has, claims: new Map() });
+        this.remotes.set(m.c, { key: m.key, has, claims: new Map(), progressAt: 0 });
         own?.poke();
         break;
       }
@@ -257,13 +259,16 @@ export class Link implements Outlet {
       case wire.CLAIM: {
         const remote = this.remotes.get(m.c);
         if (!remote) break;
-        const until = this.host.now() + CLAIM_S;
+        const now = this.host.now();
+        if (m.type === wire.HAVE) remote.progressAt = now;
         for (const [first, count] of m.runs) {
           this.need(first + count <= remote.has.size);
           this.spend(count / 64);
           for (let s = first; s < first + count; s++) {
-            if (m.type === wire.CLAIM) remote.claims.set(s, until);
-            else remote.has.put(s, m.type === wire.HAVE);
+            if (m.type === wire.CLAIM) {
+              const since = remote.claims.get(s)?.since ?? now;
+              remote.claims.set(s, { since, until: now + CLAIM_S });
+            } else remote.has.put(s, m.type === wire.HAVE);
             if (m.type === wire.HAVE) remote.claims.delete(s);
           }
         }
@@ -395,7 +400,7 @@ export class Link implements Outlet {
       this.say({ type: wire.PING, token: this.rid });
     }
     for (const { claims } of this.remotes.values())
-      for (const [s, until] of claims) if (until < now) claims.delete(s);
+      for (const [s, { until }] of claims) if (until < now) claims.delete(s);
     for (const flight of this.flights.values()) {
       // Silent for long, or so slow that it will never do.
       const late = now - flight.due;

@@ -54,7 +54,8 @@ export function parseManifest(body: Record<string, unknown>): Manifest | null {
   const whole = (n: unknown, most: number): n is number =>
     Number.isSafeInteger(n) && (n as number) > 0 && (n as number) <= most;
   if (typeof key !== "string" || !/^[0-9a-f]{32}$/.test(key)) return null;
-  if (!whole(size, Number.MAX_SAFE_INTEGER) || !whole(segment_bytes, MAX_SEGMENT_BYTES)) return null;
+  if (!whole(size, Number.MAX_SAFE_INTEGER) || !whole(segment_bytes, MAX_SEGMENT_BYTES))
+    return null;
   if (typeof hashes !== "string" || typeof token !== "string") return null;
   const list = Uint8Array.from(atob(hashes), (c) => c.charCodeAt(0));
   const segments = Math.ceil(size / segment_bytes);

@@ -1,7 +1,7 @@
 /** Byte ranges from the site's own route, which always stays a working source. */
 import { ORIGIN_MARK } from "../engine";
 import { ORIGIN, type Span } from "./assembly";
-import type { Cause, Flight } from "./scheduler";
+import type { Flight } from "./scheduler";
 
 export class OriginFlight implements Flight {
   readonly source = ORIGIN;
@@ -11,7 +11,8 @@ export class OriginFlight implements Flight {
     public from: number,
     public to: number,
     readonly since: number,
-    readonly cause: Cause,
+    /** For the statistics. */
+    readonly cause: string,
     readonly bulk: boolean,
   ) {
     this.heard = since;
@@ -43,6 +44,8 @@ const FINAL = (status: number): boolean =>
 const ENOUGH = 4;
 /** A response that stops for that long is given up. */
 const STUCK_S = 12;
+/** How often a long response is measured. */
+const RATE_S = 0.5;
 
 export class Origin {
   latency = 0.15;
@@ -75,7 +78,7 @@ export class Origin {
     this.retryAt = 0;
   }
 
-  open([from, to]: Span, cause: Cause, bulk: boolean): void {
+  open([from, to]: Span, cause: string, bulk: boolean): void {
     if (this.sequential) {
       const [stream] = this.flights;
       // What is ahead of the stream will pass by; what is behind it needs a new one.
@@ -103,10 +106,7 @@ export class Origin {
 
   tick(): void {
     for (const flight of this.flights)
-      if (
-        this.now() - flight.heard > STUCK_S &&
-        !(this.sequential && flight.from >= this.limit)
-      ) {
+      if (this.now() - flight.heard > STUCK_S && !(this.sequential && flight.from >= this.limit)) {
         this.failure(false);
         this.end(flight);
       }
@@ -118,7 +118,7 @@ export class Origin {
 
   /** The plain resource from `start`, unverified: what the player would have got without us. */
   async *direct(start: number, end: number, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-    for (let tries = 0; start < end; ) {
+    for (let tries = 0; start < end;) {
       try {
         for await (const [at, bytes] of this.request(start, end, signal)) {
           const piece = bytes.subarray(Math.max(0, start - at), Math.max(0, end - at));
@@ -140,7 +140,7 @@ export class Origin {
   private async run(flight: OriginFlight): Promise<void> {
     const started = flight.since;
     let first = 0;
-    let count = 0;
+    let [mark, count] = [started, 0];
     try {
       const { signal } = flight.abort;
       for await (const [at, bytes] of this.request(flight.from, flight.to, signal, flight)) {
@@ -152,6 +152,10 @@ export class Origin {
         }
         flight.heard = now;
         count += bytes.length;
+        if (now - mark > RATE_S) {
+          this.measure(count, now - mark);
+          [mark, count] = [now, 0];
+        }
         if (at + bytes.length > flight.from && flight.from < flight.to) {
           const fresh = bytes.subarray(Math.max(0, flight.from - at), flight.to - at);
           const where = Math.max(at, flight.from);
@@ -165,9 +169,12 @@ export class Origin {
     } catch (error) {
       if (this.flights.has(flight)) this.failure(error instanceof OriginError && error.final);
     }
-    const elapsed = this.now() - started;
-    if (count >= 32768) this.rate = 0.6 * this.rate + (0.4 * count) / Math.max(0.002, elapsed);
+    if (count >= 32768) this.measure(count, this.now() - mark);
     this.end(flight);
+  }
+
+  private measure(bytes: number, seconds: number): void {
+    this.rate = 0.6 * this.rate + (0.4 * bytes) / Math.max(0.002, seconds);
   }
 
   private end(flight: OriginFlight): void {
@@ -212,7 +219,10 @@ export class Origin {
     if (status === 206) {
       at = begin;
       const range = response.headers.get("content-range");
-      if (range !== `bytes ${begin}-${last}/${size}` && !(!flight && range?.startsWith(`bytes ${begin}-${last}/`))) {
+      if (
+        range !== `bytes ${begin}-${last}/${size}` &&
+        !(!flight && range?.startsWith(`bytes ${begin}-${last}/`))
+      ) {
         const other = /\/(\d+)$/.exec(range ?? "")?.[1];
         if (other && +other !== size) this.sink.changed();
         // An answer to another question: ask without a range from now on.

@@ -14,11 +14,18 @@ export interface Demand {
   readonly left: number;
 }
 
+export interface Claim {
+  /** Seconds since it was made, or since its maker last showed progress. */
+  readonly age: number;
+  /** Claimed segments that come before this one. */
+  readonly ahead: number;
+}
+
 export interface PeerView {
   readonly id: string;
   has(segment: number): boolean;
-  /** Whether it said that it is fetching this one from the origin right now. */
-  claims(segment: number): boolean;
+  /** Set where it said that it is fetching this one from the origin right now. */
+  claim(segment: number): Claim | null;
   readonly rtt: number;
   /** Bytes per second it was seen to deliver. */
   readonly rate: number;
@@ -92,15 +99,27 @@ const GUARD_S = 0.4;
 const PATIENCE_S = 0.1;
 /** The next in rank takes a segment over when the one before has not claimed it for that long. */
 const TURN_S = 0.6;
+/** The same for what is urgent, and the most that is waited. */
+const URGENT_TURN_S = 0.1;
+const URGENT_WAIT_S = 0.3;
+/** From a segment's last byte at a peer to our request for it: its check, its HAVE. */
+const RELAY_S = 0.1;
 /** What a peer delivers by then is soon enough for a reader without a deadline. */
 const SOON_S = 1;
 /** Up to here in playing order; beyond, the rarest first. */
 const IN_ORDER_S = 15;
 /** When bytes are fetched that no player asked for, only to complete a segment. */
 const LATER_S = 20;
-/** Request to the origin among peers, and alone. */
+/** Largest request to the origin among peers, and alone; how long one should take. */
 const SHARED_RUN = 262144;
 const LONE_RUN = 2097152;
+const SHARED_RUN_S = 0.5;
+const LONE_RUN_S = 2;
+/**
+ * How far beyond the first segment that nobody holds the swarm fetches: what the origin sends in
+ * that time. A scarce origin's bytes go where they are needed first.
+ */
+const FRONTIER_S = 4;
 const MAX_WANTED = 384;
 const MAX_URGENT = 3;
 
@@ -133,6 +152,15 @@ export function decide<F extends Flight>(
   const actions: Action<F>[] = [];
   const queued = new Map(peers.map((p) => [p.id, p.queued]));
   const room = new Map(peers.map((p) => [p.id, p.room]));
+  /** The last segment that is fetched for the swarm; set before anything is decided. */
+  let frontier = Infinity;
+  /** Where flights end that this decision cuts short. */
+  const ends = new Map<F, number>();
+  const end = (f: F): number => ends.get(f) ?? f.to;
+  const trim = (flight: F, to: number): void => {
+    ends.set(flight, to);
+    actions.push({ do: "trim", flight, to });
+  };
   /** Spans that this decision has just given out. */
   const given: Span[] = [];
   const lone = !peers.length && !s.expecting;
@@ -212,45 +240,69 @@ export function decide<F extends Flight>(
       s.me,
       peers.filter((p) => !p.has(segment)).map((p) => p.id),
     );
-  const claimed = (segment: number): boolean => peers.some((p) => p.claims(segment));
-  const flying = (): Span[] => [...s.flights.map((f) => [f.from, f.to] as const), ...given];
+  /** When a segment that a peer fetches from the origin could be here by way of that peer. */
+  const claimEta = (segment: number): number => {
+    let eta = Infinity;
+    for (const p of peers) {
+      const claim = p.claim(segment);
+      // Without progress for so long its maker has failed.
+      if (!claim || p.silent || claim.age > 2 * originEta(segmentBytes) + 1) continue;
+      const fetched = Math.max(0, originEta(segmentBytes * (claim.ahead + 1)) - claim.age);
+      eta = Math.min(eta, fetched + RELAY_S + p.rtt + segmentBytes / Math.max(1, p.rate));
+    }
+    return eta;
+  };
+  const sinceWhen = (key: number): number => {
+    if (!s.since.has(key)) s.since.set(key, now);
+    return now - (s.since.get(key) ?? now);
+  };
+  const flying = (): Span[] => [...s.flights.map((f) => [f.from, end(f)] as const), ...given];
 
   /** Whether I fetch for the swarm what nobody holds: in turn, and only when nobody else does. */
   const entitled = (segment: number): boolean => {
-    if (s.expecting || holders(segment) || claimed(segment)) return false;
-    if (!s.since.has(segment)) s.since.set(segment, now);
-    return now - (s.since.get(segment) ?? now) >= myTurn(segment) * TURN_S;
+    if (s.expecting || segment > frontier || holders(segment)) return false;
+    const waited = sinceWhen(segment);
+    return claimEta(segment) === Infinity && waited >= myTurn(segment) * TURN_S;
+  };
+  /** The same in a hurry: only long enough to hear of each other, when that helps. */
+  const mayHurry = (segment: number, bytes: number, need: number): boolean => {
+    if (!peers.length || holders(segment)) return true;
+    if (claimEta(segment) <= Math.max(0.8 * need, originEta(bytes) + PATIENCE_S)) return false;
+    // Minus, to be told from the segment's other entry.
+    const turn = Math.min(URGENT_WAIT_S, myTurn(segment) * URGENT_TURN_S);
+    return sinceWhen(-1 - segment) >= turn;
   };
 
-  let urgentJobs = s.flights.filter((f) => f.source === ORIGIN && !f.bulk).length;
-  // A new bulk request goes out while the last bytes of the one before are on their way.
-  let bulkFree = !s.flights.some(
+  // A request goes out while the last bytes of the one before are on their way.
+  const busy = s.flights.filter(
     (f) => f.source === ORIGIN && (f.to - f.from) / origin.rate > origin.latency,
   );
+  let bulkFree = !busy.length;
+  let urgentFree = (s.starving && !lone ? 1 : MAX_URGENT) - busy.filter((f) => !f.bulk).length;
   const askOrigin = (from: number, to: number, cause: Cause, bulk: boolean): void => {
-    if (now < origin.retryAt || (bulk ? !bulkFree : urgentJobs >= MAX_URGENT)) return;
+    if (now < origin.retryAt || (bulk ? !bulkFree : urgentFree <= 0)) return;
     const run = lone
-      ? LONE_RUN
+      ? Math.min(LONE_RUN, Math.max(SHARED_RUN, origin.rate * LONE_RUN_S))
       : s.starving
         ? s.startRun
-        : Math.max(SHARED_RUN, bulk ? segmentBytes : 0);
-    const most = Math.min(s.size, from + run);
-    let end = Math.min(to, most);
+        : Math.max(segmentBytes, Math.min(SHARED_RUN, origin.rate * SHARED_RUN_S));
+    const whole = run < segmentBytes ? run : Math.floor(run / segmentBytes) * segmentBytes;
+    const most = Math.min(s.size, from - (run < segmentBytes ? 0 : from % segmentBytes) + whole);
+    let stop = Math.min(to, most);
     // Go on over what follows, in one request, as long as the same reason holds there.
-    for (let seg = Math.ceil(end / segmentBytes); end < most && end === seg * segmentBytes; seg++) {
-      const next = Math.min(s.size, end + segmentBytes);
-      const whole = s.gaps(seg).some(([a, b]) => a === end && b === next);
-      const wait = left(end);
-      if (!whole || subtract([end, next], flying())[0]?.[0] !== end) break;
-      if (bulk || lone ? wait > s.originHorizon : !urgent(end, segmentBytes)) break;
+    for (let seg = Math.ceil(stop / segmentBytes); stop < most; seg++) {
+      const next = Math.min(s.size, stop + segmentBytes);
+      const empty = s.gaps(seg).some(([a, b]) => a === stop && b === next);
+      if (!empty || subtract([stop, next], flying())[0]?.[0] !== stop) break;
+      if (bulk || lone ? left(stop) > s.originHorizon : !urgent(stop, segmentBytes)) break;
       if (bulk && !lone && !entitled(seg)) break;
       if (!bulk && !lone && best(seg, segmentBytes, [])) break;
-      end = Math.min(next, most);
+      stop = Math.min(next, most);
     }
-    given.push([from, end]);
-    if (bulk) bulkFree = false;
-    else urgentJobs++;
-    actions.push({ do: "origin", span: [from, end], cause, bulk });
+    given.push([from, stop]);
+    bulkFree = false;
+    if (!bulk) urgentFree--;
+    actions.push({ do: "origin", span: [from, stop], cause, bulk });
   };
 
   const consider = (segment: number, span: Span): void => {
@@ -258,7 +310,7 @@ export function decide<F extends Flight>(
     const bytes = to - from;
     const need = left(from);
     const hurry = urgent(from, Math.min(bytes, SHARED_RUN));
-    const cover = s.flights.filter((f) => f.from < to && f.to > from);
+    const cover = s.flights.filter((f) => f.from < to && end(f) > from);
     const open = subtract(span, flying());
     for (const [a, b] of open) {
       const found = need <= s.peerHorizon ? best(segment, b - a, []) : null;
@@ -266,6 +318,7 @@ export function decide<F extends Flight>(
       const soon = found && (hurry ? found[1] <= limit : found[1] <= Math.max(need, SOON_S));
       if (found && (soon || origin.retryAt > now)) askPeer(found[0], [a, b]);
       else if (hurry) {
+        if (!found && !mayHurry(segment, b - a, need)) continue;
         const held = holders(segment) > 0;
         const cause = s.originOnly(segment)
           ? "rejected"
@@ -311,7 +364,31 @@ export function decide<F extends Flight>(
       if (s.gaps(seg).length) wanted.set(seg, Math.min(at, wanted.get(seg) ?? at));
     }
   }
-  for (const seg of s.since.keys()) if (!wanted.has(seg)) s.since.delete(seg);
+  for (const key of s.since.keys()) if (!wanted.has(key < 0 ? -1 - key : key)) s.since.delete(key);
+  for (const seg of wanted.keys()) if (seg < frontier && !holders(seg)) frontier = seg;
+  frontier += Math.max(perGroup, (FRONTIER_S * origin.rate) / segmentBytes);
+
+  // What the origin was to send later and peers now have, or are fetching: not from the origin.
+  for (const f of s.flights) {
+    if (f.source !== ORIGIN) continue;
+    if (left(f.from) === Infinity) {
+      // Nobody reads there any more (a seek).
+      trim(f, f.from);
+      continue;
+    }
+    // From the end backwards: a cut only pays where nearly all that follows is superfluous.
+    const last = Math.ceil(f.to / segmentBytes) - 1;
+    let cut = f.to;
+    let spare = 0;
+    for (let seg = last; seg * segmentBytes > f.from; seg--) {
+      const at = seg * segmentBytes;
+      const found = best(seg, segmentBytes, []);
+      const theirs = f.bulk && claimEta(seg) < Infinity && myTurn(seg) > 0 && !holders(seg);
+      if (urgent(at, segmentBytes) || !((found && found[1] < 0.7 * left(at)) || theirs)) continue;
+      if (++spare >= 0.75 * (last - seg + 1)) cut = at;
+    }
+    if (cut < f.to) trim(f, cut);
+  }
 
   const order = [...wanted].map(([seg, at]) => {
     const need = left(at);
@@ -329,27 +406,6 @@ export function decide<F extends Flight>(
         consider(seg, [at, b]);
         if (peers.length) consider(seg, [a, at]);
       } else if (b > at || peers.length) consider(seg, [a, b]);
-    }
-  }
-
-  // What the origin was to send later and peers now have, or are fetching: not from the origin.
-  for (const f of s.flights) {
-    if (f.source !== ORIGIN) continue;
-    if (left(f.from) === Infinity) {
-      // Nobody reads there any more (a seek).
-      actions.push({ do: "trim", flight: f, to: f.from });
-      continue;
-    }
-    for (let seg = Math.floor(f.from / segmentBytes) + 1; seg * segmentBytes < f.to; seg++) {
-      const at = seg * segmentBytes;
-      if (urgent(at, segmentBytes)) continue;
-      const found = best(seg, segmentBytes, []);
-      const theirs =
-        f.bulk && peers.some((p) => p.claims(seg)) && myTurn(seg) > 0 && !holders(seg);
-      if ((found && found[1] < 0.7 * left(at)) || theirs) {
-        actions.push({ do: "trim", flight: f, to: at });
-        break;
-      }
     }
   }
   return actions;

@@ -64,7 +64,7 @@ export class Uploader {
     this.filledAt = now;
     this.measure(now);
     // Round robin, one message each: a greedy peer waits for the modest ones.
-    for (let idle = 0; this.tokens > 0 && this.outlets.size > 0 && idle < this.outlets.size; ) {
+    for (let idle = 0; this.tokens > 0 && this.outlets.size > 0 && idle < this.outlets.size;) {
       const outlets = [...this.outlets];
       const outlet = outlets[this.next++ % outlets.length]!;
       const order = outlet.orders[0];

@@ -150,7 +150,7 @@ export function decode(bytes: Uint8Array): Message | null {
         check(segments > 0 && segments <= MAX_SEGMENTS);
         const held = take(Math.ceil(segments / 8)).slice();
         // Spare bits are zero, so that one set of segments has one encoding.
-        check(segments % 8 === 0 || ((held[held.length - 1] ?? 0) << (segments % 8) & 255) === 0);
+        check(segments % 8 === 0 || (((held[held.length - 1] ?? 0) << (segments % 8)) & 255) === 0);
         return { type, c, key, segments, held };
       }
       case HAVE:

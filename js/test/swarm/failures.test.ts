@@ -152,7 +152,8 @@ test("a file of another size than the manifest's does not hang the reader", asyn
   const content = await a.content(site.url);
   site.served = Buffer.concat([site.file, site.file]);
   let bytes = 0;
-  for await (const p of content!.read(0, 1_000_000, new AbortController().signal)) bytes += p.length;
+  for await (const p of content!.read(0, 1_000_000, new AbortController().signal))
+    bytes += p.length;
   expect(bytes).toBe(1_000_000);
 });
 

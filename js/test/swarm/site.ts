@@ -29,6 +29,8 @@ export class Site {
   served: Buffer;
   /** Bytes of media that left the site. */
   sent = 0;
+  /** What became of each media answer. */
+  readonly log: string[] = [];
   requests: (string | undefined)[] = [];
   ignoreRange = false;
   mediaStatus = 0;
@@ -184,12 +186,16 @@ export class Site {
       const headers = { "Content-Range": `bytes ${from}-${to - 1}/${length}` };
       res.writeHead(206, { ...headers, "Content-Length": to - from });
     } else res.writeHead(200, { "Content-Length": length });
+    let sentHere = 0;
     const step = this.capacity
       ? 4096
-      : this.throttle ? Math.max(1, Math.floor(this.throttle / 50)) : 16384;
+      : this.throttle
+        ? Math.max(1, Math.floor(this.throttle / 50))
+        : 16384;
     for (let at = from; at < to && !res.destroyed; at += step) {
       const chunk = this.served.subarray(at, Math.min(to, at + step));
       this.sent += chunk.length;
+      sentHere += chunk.length;
       if (!res.write(chunk)) {
         await new Promise<void>((done) => {
           const go = (): void => {
@@ -200,11 +206,13 @@ export class Site {
         });
       }
       if (this.capacity) {
-        this.freeAt = Math.max(this.freeAt, performance.now()) + (chunk.length / this.capacity) * 1000;
+        this.freeAt =
+          Math.max(this.freeAt, performance.now()) + (chunk.length / this.capacity) * 1000;
         await new Promise((done) => setTimeout(done, this.freeAt - performance.now()));
       }
       if (this.throttle) await new Promise((done) => setTimeout(done, 20));
     }
+    this.log.push(`${from}-${to} sent ${sentHere} ${res.destroyed ? "cut" : "whole"}`);
     res.end();
   }
 }

@@ -13,20 +13,16 @@ const vectors = JSON.parse(readFileSync(path, "utf8")) as Vectors;
 
 const bytes = (hex: string): Uint8Array => new Uint8Array(Buffer.from(hex, "hex"));
 const hex = (b: Uint8Array): string => Buffer.from(b).toString("hex");
-const NAMES = (
-  "HELLO JOIN HAVE REQUEST DATA REJECT CANCEL LEAVE PEERS PING PONG UNHAVE CLAIM"
-).split(" ");
+const NAMES = "HELLO JOIN HAVE REQUEST DATA REJECT CANCEL LEAVE PEERS PING PONG UNHAVE CLAIM".split(
+  " ",
+);
 
 /** The vectors' form of a message: names for types, hex for bytes. */
 function plain(message: Message): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(message).map(([key, value]: [string, unknown]) => [
       key,
-      key === "type"
-        ? NAMES[Number(value) - 1]
-        : value instanceof Uint8Array
-          ? hex(value)
-          : value,
+      key === "type" ? NAMES[Number(value) - 1] : value instanceof Uint8Array ? hex(value) : value,
     ]),
   );
 }
