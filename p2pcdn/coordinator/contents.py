@@ -99,8 +99,10 @@ class Contents:
         swarm = self._swarms.get(message.content)
         if not swarm or not message.limit:
             return []
-        if len(swarm) > self._limits.sampled:
-            swarm = self._random.sample(swarm, self._limits.sampled)
+        # Four to choose one from: more choice hardly gives a better list, only a slower one.
+        looked_at = min(self._limits.sampled, max(32, 4 * message.limit))
+        if len(swarm) > looked_at:
+            swarm = self._random.sample(swarm, looked_at)
         entries: dict[str, Announcement] = {}
         candidates = []
         masks: dict[int, int] = {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import hmac
 from collections.abc import Callable
-from random import Random, SystemRandom
+from random import Random
 from typing import Any
 
 from p2pcdn.coordinator import messages as m
@@ -60,7 +60,7 @@ class Coordinator:
         may_stream: MayStream | None = None,
         random: Random | None = None,
     ) -> None:
-        random = random or SystemRandom()
+        random = random or Random()
         self._limits = limits
         self._peers: dict[str, Peer] = {}
         self._links: dict[int, Peer] = {}

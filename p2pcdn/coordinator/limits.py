@@ -54,7 +54,7 @@ class Limits:
     runs: int = 512
     listed: int = 64
     sampled: int = 96
-    """Candidates that are looked at for one list, whatever the size of the swarm."""
+    """Most candidates that are looked at for one list, whatever the size of the swarm."""
 
     streams_per_peer: int = 16
     streams: int = 10_000
