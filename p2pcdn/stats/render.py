@@ -32,8 +32,8 @@ HEADER = (
 
 def human_bytes(number: float) -> str:
     """Decimal units, as traffic is billed: `1.53 GB`."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if abs(number) < 999.5 or unit == "TB":
+    for unit in ("B", "kB", "MB", "GB", "TB", "PB"):
+        if abs(number) < 999.5 or unit == "PB":
             break
         number /= 1000
     return f"{number:.0f} B" if unit == "B" else f"{number:.3g} {unit}"

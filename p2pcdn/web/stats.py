@@ -32,6 +32,7 @@ def routes(
     live: Callable[[], Any] | None,
     content_size: Callable[[str], int | None] | None = None,
     content_url: Callable[[str], str | None] | None = None,
+    throttle: Throttle | None = None,
 ) -> list[BaseRoute]:
     """Routes below the mount: `/report` and `/stats`.
 
@@ -42,9 +43,10 @@ def routes(
             shown to the owner, anything else in it is not.
         content_size: Bytes of the content with this key; reports of others are dropped.
         content_url: Path of the content with this key, below the site's prefix.
+        throttle: How often anyone may report.
     """
-    # 10 views of one address report once a second; behind one NAT sit a few hundred people.
-    throttle = Throttle(rate=50, burst=500, total_rate=2000)
+    # 10 views behind one address report once a second; a few hundred may sit behind one NAT.
+    limit = throttle or Throttle(rate=50, burst=500, total_rate=2000)
     guard = Guard(config)
 
     async def report(request: Request) -> Response:
@@ -55,7 +57,7 @@ def routes(
             same_origin=request.headers.get("sec-fetch-site") == "same-origin",
         ):
             return refusal(403, "origin", "This page's origin is not in `allowed_origins`.")
-        if not throttle.take(client_address(request)):
+        if not limit.take(client_address(request)):
             recorder.drop("too many reports")
             return refusal(429, "too_many_reports", "Report less often.", **{"Retry-After": "30"})
         try:

@@ -1,0 +1,158 @@
+"""What Prometheus and OpenTelemetry collect."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry import metrics as api
+
+from p2pcdn.stats import otel
+from p2pcdn.stats.metrics import metrics, prometheus
+from tests.stats.support import MakeSite, Site
+
+ROOT = Path(__file__).parents[2]
+LINE = re.compile(
+    r'([a-z0-9_]+)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\[\\"n])*",?)*)\})? (-?[0-9.e+]+|\+Inf)'
+)
+
+
+def scrape(site: Site) -> dict[tuple[str, str], float]:
+    text = prometheus(metrics(site.recorder.all_time(100), {"peers": 4}, version="1.2.3"))
+    found: dict[tuple[str, str], float] = {}
+    typed: set[str] = set()
+    for line in text.splitlines():
+        if line.startswith("# TYPE "):
+            name = line.split()[2]
+            assert name not in typed, "a metric's lines must stand together"
+            typed.add(name)
+        elif not line.startswith("#"):
+            match = LINE.fullmatch(line)
+            assert match, line
+            at = (match[1], match[2] or "")
+            assert at not in found
+            found[at] = float(match[3])
+            assert any(match[1].startswith(name) for name in typed)
+    return found
+
+
+def watch(site: Site) -> None:
+    site.send(1000, '/media/"odd\\name\n.mp4')
+    site.send(2000)
+    site.tell("a", from_origin=2000, uploaded=500, startup_ms=230, stalls=2, stall_ms=1500,
+              causes={"urgent": 3})  # fmt: skip
+    site.tell("b", from_peers=500, startup_ms=45_000)
+    site.tell("c", from_origin=10**12)
+
+
+def test_prometheus_can_read_every_line_whatever_a_path_is_called(site: Site) -> None:
+    watch(site)
+    found = scrape(site)
+    assert found["p2pcdn_delivered_bytes_total", 'source="peers"'] == 500
+    assert found["p2pcdn_delivered_bytes_total", 'source="origin"'] == 3000
+    assert found["p2pcdn_origin_segments_total", 'cause="urgent"'] == 3
+    assert found["p2pcdn_stall_seconds_total", ""] == 1.5
+    assert found["p2pcdn_viewers", ""] == 3
+    assert found["p2pcdn_coordinator_peers", ""] == 4
+    assert found["p2pcdn_build_info", 'version="1.2.3"'] == 1
+    assert found["p2pcdn_content_bytes_total", 'content="/media/a.mp4",source="peers"'] == 500
+    assert found["p2pcdn_dropped_reports_total", 'reason="more bytes than the content has"'] == 1
+
+
+def test_the_start_up_histogram_is_cumulative_and_complete(site: Site) -> None:
+    watch(site)
+    found = scrape(site)
+    buckets = [v for (name, _), v in found.items() if name == "p2pcdn_startup_seconds_bucket"]
+    assert buckets == sorted(buckets) and buckets[-1] == 2
+    assert found["p2pcdn_startup_seconds_bucket", 'le="0.3"'] == 1
+    assert found["p2pcdn_startup_seconds_count", ""] == 2
+    assert found["p2pcdn_startup_seconds_sum", ""] == pytest.approx(45.23)
+
+
+def test_every_server_worker_answers_for_all(make_site: MakeSite) -> None:
+    one, two = make_site(), make_site()
+    one.send(100)
+    one.recorder.flush()
+    two.send(10)
+    two.recorder.flush()
+    assert scrape(one) == scrape(two)
+    assert scrape(one)["p2pcdn_origin_sent_bytes_total", ""] == 110
+
+
+def test_a_counter_never_goes_down_when_old_statistics_are_deleted(make_site: MakeSite) -> None:
+    site = make_site(stats_retention_days=1)
+    watch(site)
+    before = scrape(site)
+    site.later(10 * 86400)
+    site.send(1)
+    after = scrape(site)
+    for at, value in before.items():
+        if at[0].endswith(("_total", "_count", "_bucket")) and "content_bytes" not in at[0]:
+            assert after[at] >= value, at
+
+
+def test_the_documented_names_are_the_exported_ones(site: Site) -> None:
+    documented = set(
+        re.findall(r"`(p2pcdn_[a-z_]+)`", (ROOT / "docs/statistics.md").read_text("utf-8"))
+    )
+    watch(site)
+    exported = {m.name for m in metrics(site.recorder.all_time(), {}, version="1")}
+    assert exported == {name for name in documented if not name.startswith("p2pcdn_coordinator")}
+
+
+def test_the_grafana_dashboard_asks_for_metrics_that_exist(site: Site) -> None:
+    board = json.loads((ROOT / "docs/grafana-dashboard.json").read_text("utf-8"))
+    asked = set(re.findall(r"p2pcdn_[a-z_]+", json.dumps([p["targets"] for p in board["panels"]])))
+    exported = {m.name for m in metrics(site.recorder.all_time(), {}, version="1")}
+    known = exported | {name + end for name in exported for end in ("_bucket", "_sum", "_count")}
+    assert asked and asked <= known
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
+
+
+class Collecting(api.MeterProvider):
+    """A meter provider that keeps the callbacks, as an SDK does."""
+
+    def __init__(self) -> None:
+        self.callbacks: dict[str, Any] = {}
+
+    def get_meter(self, *_: Any, **__: Any) -> api.Meter:
+        provider = self
+
+        class Meter(api.NoOpMeter):
+            def create_observable_counter(self, name: str, callbacks: Any = None, **_: Any) -> Any:
+                assert name not in provider.callbacks
+                provider.callbacks[name] = callbacks[0]
+
+            create_observable_gauge = create_observable_counter
+
+        return Meter("p2pcdn")
+
+    def collect(self, name: str) -> list[tuple[float, dict[str, str]]]:
+        found = self.callbacks[name](api.CallbackOptions())
+        return [(o.value, dict(o.attributes)) for o in found]
+
+
+def test_opentelemetry_collects_the_same(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(otel, "_FRESH_S", -1.0)
+    provider = Collecting()
+    assert otel.register(site.recorder, version="1.2.3", meter_provider=provider)
+    watch(site)
+    assert (500, {"source": "peers"}) in provider.collect("p2pcdn_delivered_bytes_total")
+    assert provider.collect("p2pcdn_startup_seconds_count") == [(2, {})]
+    assert provider.collect("p2pcdn_viewers") == [(3, {})]
+    site.send(50)
+    assert (3050, {"source": "origin"}) in provider.collect("p2pcdn_delivered_bytes_total")
+
+
+def test_without_opentelemetry_nothing_is_registered(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert importlib.util.find_spec("opentelemetry") is not None
+    for name in [n for n in sys.modules if n.startswith("opentelemetry")]:
+        monkeypatch.setitem(sys.modules, name, None)
+    assert not otel.register(site.recorder, version="1")
