@@ -38,7 +38,9 @@ def serve(folder: Path, **settings: Any) -> Iterator[tuple[int, Recorder]]:
     """uvicorn in a thread; yields the port and the recorder."""
     config = Config(data_dir=str(folder), **settings)
     recorder = Recorder(config, folder=folder)
-    server = uvicorn.Server(uvicorn.Config(app(recorder, config), log_level="error", ws="none", lifespan="off"))
+    server = uvicorn.Server(
+        uvicorn.Config(app(recorder, config), log_level="error", ws="none", lifespan="off")
+    )
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
