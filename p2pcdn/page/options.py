@@ -17,7 +17,7 @@ class PageOptions:
         noscript_url: Absolute path of the style sheet that hides the player without script.
         shareable: Told an absolute path with its query; whether it may be rewritten.
         prefix: The site's public prefix; media outside of it is another application's.
-        always_inject: The loader also enters complete pages without any `<video`.
+        always_inject: The loader also enters complete pages without any `</video`.
     """
 
     loader_url: str

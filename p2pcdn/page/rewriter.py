@@ -63,6 +63,10 @@ class Rewriter:
             arbitrary ASCII between escape sequences.
         hold_limit: Most bytes that a video may keep back.
         copy_limit: A longer video gets a `<noscript>` with nothing but its first address.
+        media: The list that found media are added to.
+
+    An error within (`media_of` and `set_base` are somebody else's) does not surface: the rest
+    of the page passes as it is, and `failure` tells.
     """
 
     def __init__(
@@ -75,8 +79,10 @@ class Rewriter:
         watch_escapes: bool = False,
         hold_limit: int = 64 * 1024,
         copy_limit: int = 8 * 1024,
+        media: list[str] | None = None,
     ) -> None:
-        self.media: list[str] = []
+        self.media: list[str] = [] if media is None else media
+        self.failure: Exception | None = None
         self.injected = False
         self.rewritten = 0
         self.work = 0
@@ -123,8 +129,13 @@ class Rewriter:
             rest = data[escape:]
             self._buffer = self._buffer[: len(self._buffer) - len(rest)]
         self.work += len(self._buffer) - self._at
-        while self._step is not None and self._step():
-            pass
+        try:
+            while self._step is not None and self._step():
+                pass
+        except Exception as error:  # whatever it is, the visitor gets the page
+            self.failure = error
+            self._insertions.clear()
+            self._stop()
         if rest:
             self._stop()
         return self._settled() + rest if rest else self._settled()

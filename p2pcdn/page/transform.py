@@ -10,9 +10,9 @@ How an adapter uses it::
     # several chunks:          transform.headers; transform.feed(chunk)...; transform.close()
     # HEAD, 304 (`bodyless`):  transform.headers, no body
 
-**Pages without a `<video`.** A page that streams gets the loader's script always, because it
+**Pages without a video.** A page that streams gets the loader's script always, because it
 has left before anyone knows what follows. A page that is there as a whole gets it only where
-`<video` occurs anywhere in it, be it in a script or template; all others keep their bytes. A
+`</video` occurs anywhere in it, be it in a script or template; all others keep their bytes. A
 single-page app whose first page names no video sets `always_inject`. Videos that scripts add
 to a page with the loader are the loader's business.
 
@@ -48,7 +48,7 @@ from p2pcdn.page.headers import (
 )
 from p2pcdn.page.options import PageOptions
 from p2pcdn.page.rewriter import Rewriter
-from p2pcdn.page.tokens import VIDEO
+from p2pcdn.page.tokens import VIDEO_END
 from p2pcdn.page.urls import Resolver
 from p2pcdn.page.validators import (
     confirms,
@@ -255,7 +255,10 @@ class PageTransform:
             duplicates; grows while the page is fed.
     """
 
-    __slots__ = ("_body", "_coding", "_options", "_original", "bodyless", "headers", "media")
+    __slots__ = (
+        "_body", "_charset", "_coding", "_inline", "_nonce", "_options", "_original", "_page_url",
+        "_rewriter", "bodyless", "headers", "media",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -271,35 +274,57 @@ class PageTransform:
         inline: bool = False,
     ) -> None:
         self._options = options
+        self._page_url = page_url
         self._coding = coding
+        self._charset = charset
+        self._nonce = nonce
+        self._inline = inline
         self._original = headers
+        self._body: Rewriter | codings.Coded | None = None
+        self._rewriter: Rewriter | None = None
         self.bodyless = bodyless
         self.headers = self._tagged(headers, _DROPPED)
         if not not_modified:
             self.headers.append(MARKER)
         self.media: list[str] = []
-        if bodyless:
-            return
+
+    def _made(self) -> Rewriter | codings.Coded:
+        """The body's rewriter; most pages are known to need none before one is made."""
+        options = self._options
         resolver = Resolver(
-            page_url, charset=_codec(charset), shareable=options.shareable, prefix=options.prefix
+            self._page_url,
+            charset=_codec(self._charset),
+            shareable=options.shareable,
+            prefix=options.prefix,
         )
-        rewriter = Rewriter(
-            head=inject.script(options.loader_url, nonce=nonce, inline=inline),
+        self._rewriter = Rewriter(
+            head=inject.script(options.loader_url, nonce=self._nonce, inline=self._inline),
             beside=inject.style(options.noscript_url),
             media_of=resolver.media_of,
             set_base=resolver.set_base,
-            watch_escapes=charset is None,
+            watch_escapes=self._charset is None,
+            media=self.media,
         )
-        self.media = rewriter.media
-        self._body = codings.Coded(rewriter, coding) if coding else rewriter
+        self._body = codings.Coded(self._rewriter, self._coding) if self._coding else self._rewriter
+        return self._body
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes of the body; give back what can be sent (maybe nothing yet)."""
-        return data if self.bodyless else self._body.feed(data)
+        if self.bodyless:
+            return data
+        return (self._body or self._made()).feed(data)
 
     def close(self) -> bytes:
         """The body has ended: the last bytes."""
-        return b"" if self.bodyless else self._body.close()
+        if self.bodyless:
+            return b""
+        last = (self._body or self._made()).close()
+        if self._rewriter is not None and self._rewriter.failure is not None:
+            failure = self._rewriter.failure
+            _warn_once(
+                "a page could not be rewritten and passed as it was: %s", repr(failure)[:200]
+            )
+        return last
 
     def with_length(self, length: int) -> Headers:
         """The headers with an exact Content-Length, for a body that was rewritten at once."""
@@ -314,15 +339,15 @@ class PageTransform:
             return self.headers, data
         if not self._options.always_inject and not self._has_video(data):
             return self._untouched(data), data
-        out = self._body.feed(data) + self._body.close()
+        out = self.feed(data) + self.close()
         if out == data:
             return self._untouched(data), data
         return self.with_length(len(out)), out
 
     def _has_video(self, data: bytes) -> bool:
         if self._coding is None:
-            return VIDEO.search(data) is not None
-        return codings.contains(VIDEO, data, self._coding)
+            return VIDEO_END.search(data) is not None
+        return codings.contains(VIDEO_END, data, self._coding)
 
     def _untouched(self, data: bytes) -> Headers:
         # The suffix stays all the same: HEAD, 304 and streamed answers cannot tell.

@@ -47,13 +47,16 @@ def rewriter(
 
 def rewrite(document: bytes, kind: type[Rewriter] = Rewriter, **options: int) -> bytes:
     one = rewriter(kind, **options)
-    return one.feed(document) + one.close()
+    out = one.feed(document) + one.close()
+    assert one.failure is None
+    return out
 
 
 def in_chunks(document: bytes, cuts: list[int], **options: int) -> bytes:
     one = rewriter(**options)
     cuts = [0, *sorted(cuts), len(document)]
     parts = [one.feed(document[a:b]) for a, b in itertools.pairwise(cuts)]
+    assert one.failure is None
     return b"".join(parts) + one.close()
 
 

@@ -186,6 +186,7 @@ def test_no_input_makes_the_work_more_than_linear(attack: bytes, tail: bytes) ->
     byte_by_byte = rewriter(hold_limit=1024)
     out = b"".join(byte_by_byte.feed(document[i : i + 1]) for i in range(len(document)))
     out += byte_by_byte.close()
+    assert byte_by_byte.failure is None
     assert byte_by_byte.work < 16 * len(document)
     at_once = rewriter(hold_limit=1024)
     assert at_once.feed(document) + at_once.close() == out
@@ -201,5 +202,6 @@ def test_nothing_endless_is_kept_in_memory(attack: bytes) -> None:
         for _ in range(8):
             fed += start
             sent += one.feed(start)
+    assert one.failure is None
     unsent = len(one._buffer)
     assert unsent <= 64 * 1024 + 3000 * len(attack)

@@ -320,6 +320,18 @@ def test_warnings_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
     assert len(caplog.records) == 64
 
 
+def test_an_error_within_leaves_the_visitor_the_page(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(url: str) -> bool:
+        raise RuntimeError("database gone")
+
+    options = PageOptions(loader_url="/l", noscript_url="/n", shareable=broken)
+    one = page(options=options)
+    out = b"".join(one.feed(PAGE[i : i + 9]) for i in range(0, len(PAGE), 9)) + one.close()
+    assert out.endswith(b"</head><video src=/media/a.mp4></video>")
+    assert page(options=options).whole(PAGE)[1] == PAGE
+    assert caplog.text.count("database gone") == 1
+
+
 # --- compressed pages --------------------------------------------------------------------
 
 
