@@ -7,7 +7,7 @@
  * `--check` makes it an error to be over budget.
  * `--engine` puts another createEngine in the place of the swarm's: tests of the page side alone.
  */
-import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -60,18 +60,18 @@ const work = await Promise.all(
 );
 
 await mkdir(options.out, { recursive: true });
+// In one step: a server that starts meanwhile never reads half a file.
+for (const { name, contents } of work) {
+  const half = join(options.out, `${name}.${process.pid}`);
+  await writeFile(half, contents);
+  await rename(half, join(options.out, name));
+}
+
 let over = false;
-for (const { name, contents, size } of work) {
+for (const { name, size } of work) {
   const most = budget[name];
-  const verdict = size <= most ? "" : "  OVER BUDGET";
   over ||= size > most;
+  const verdict = size <= most ? "" : "  OVER BUDGET";
   console.log(`${name.padEnd(14)}${String(size).padStart(7)} of ${most} bytes gzip${verdict}`);
-  // In one step: a server that starts meanwhile never reads half a file.
-  const file = join(options.out, name);
-  const half = `${file}.${process.pid}`;
-  await writeFile(half, contents).then(
-    () => rename(half, file),
-    (error) => rm(half, { force: true }).then(() => Promise.reject(error)),
-  );
 }
 if (over && options.check) process.exitCode = 1;

@@ -171,12 +171,13 @@ def _has_turn(server: Mapping[str, Any]) -> bool:
 
 
 def _expression(pattern: str) -> str:
-    """A URL path pattern (`*`: anything) as a JavaScript regular expression."""
-    return (
-        "^"
-        + ".*".join(re.sub(r"[.+?^${}()|[\]\\/]", r"\\\g<0>", p) for p in pattern.split("*"))
-        + "$"
-    )
+    """A pattern of `page.patterns` as a JavaScript regular expression on the path.
+
+    The query is not looked at: what the worker asks about in vain, the manifest refuses.
+    """
+    path = pattern.partition("?")[0]
+    texts = (re.sub(r"[.+^$(){}|[\]\\/]", r"\\\g<0>", text) for text in path.split("*"))
+    return f"^{'.*'.join(texts)}$"
 
 
 def _takes_gzip(accepted: str) -> bool:

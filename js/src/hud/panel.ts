@@ -100,9 +100,9 @@ export class Panel {
     rows(this.#numbers, [
       ["Visitors connected", `${String(open.length)}${near}`],
       ["From visitors", bytes(total.peers), "peers"],
-      ["From the site", bytes(total.origin), "origin"],
       ["Had already", total.cache ? bytes(total.cache) : "", "cache"],
-      ["mostly because", topCause(causes)],
+      ["From the site", bytes(total.origin), "origin"],
+      ["… mostly", topCause(causes)],
       ["Passed on", bytes(sum("uploaded"))],
       ["Wrong bytes refused", rejected ? String(rejected) : ""],
       ["Coordinator", transport[stats.engine?.transport ?? "none"]],

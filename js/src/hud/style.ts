@@ -13,8 +13,9 @@ export const STYLE = `
   }
 }
 @media print { :host { display: none } }
+* { box-sizing: border-box }
 section {
-  box-sizing: border-box; width: 304px; max-width: calc(100vw - 32px);
+  width: 304px; max-width: calc(100vw - 32px);
   background: var(--back); border: 1px solid var(--line); border-radius: 14px;
   box-shadow: 0 10px 34px #0000002e; backdrop-filter: blur(8px); overflow: hidden;
 }

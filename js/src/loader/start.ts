@@ -37,6 +37,7 @@ export interface Api {
 /** A stalled answer is looked into after this time; the engine promises to be far sooner. */
 const STALL_MS = 10_000;
 const PROBE_MS = 2_000;
+const WARM_BYTES = 256 * 1024;
 /** How long "there is no manifest" is believed. */
 const ABSENT_MS = 5_000;
 /** Browsers end a worker that heard nothing for 30 s. */
@@ -170,6 +171,7 @@ class Loader {
         const control = this.#worker();
         const content = this.#content(url);
         if (!control.usable) {
+          if (video.preload !== "none") content.then(warm, () => undefined);
           // Whichever comes first: the worker is there or will not be, or there is no manifest.
           const absent = content.then((known) => known ?? Promise.reject(new Error()));
           const come = await Promise.race([control.ready, absent.then(() => control.ready)]).catch(
@@ -286,6 +288,19 @@ class Loader {
     } finally {
       this.#probing.delete(url);
     }
+  }
+}
+
+/** What the player will ask for first, read while the worker is still on its way. */
+async function warm(content: Content | null): Promise<void> {
+  if (!content) return;
+  const { signal } = new AbortController();
+  try {
+    const end = Math.min(content.size, WARM_BYTES);
+    const pieces = content.read(0, end, signal)[Symbol.asyncIterator]();
+    while (!(await pieces.next()).done);
+  } catch {
+    // The player's own request will tell.
   }
 }
 

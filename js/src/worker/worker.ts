@@ -25,6 +25,8 @@ export function run(scope: Scope, config: WorkerConfig): void {
   const own = (url: string): boolean => new URL(url).pathname.endsWith(config.path);
   const alone = own(scope.location.href);
   const patterns = config.patterns.map((pattern) => new RegExp(pattern));
+  // Patterns are written below the site's own prefix, as the scope ends with one.
+  const prefix = new URL(scope.registration.scope).pathname.length - 1;
   /** Ids of the clients that did not answer. */
   const quiet = new Set<string>();
   let orphaned = false;
@@ -44,14 +46,18 @@ export function run(scope: Scope, config: WorkerConfig): void {
     if ([active, waiting].some((worker) => worker && !own(worker.scriptURL))) {
       throw new Error("p2pcdn: this scope has a worker of the site's own");
     }
-    // Other requests need not even start the worker.
-    const others = ["script", "style", "image", "font", "iframe", "worker", "track"];
-    const rules = [
-      { requestMode: "navigate" },
-      ...(patterns.length ? [] : others.map((requestDestination) => ({ requestDestination }))),
-    ];
+    // A navigation wakes the worker, without waiting for it: the page's video will want it soon.
+    // Other requests need not even do that.
+    const others = ["script", "style", "image", "font", "worker", "track"];
+    const network = patterns.length ? [] : others;
     try {
-      await event.addRoutes?.(rules.map((condition) => ({ condition, source: "network" })));
+      await event.addRoutes?.([
+        { condition: { requestMode: "navigate" }, source: "race-network-and-fetch-handler" },
+        ...network.map((requestDestination) => ({
+          condition: { requestDestination },
+          source: "network",
+        })),
+      ]);
     } catch {
       // An older draft of static routing: the early return below serves as well.
     }
@@ -75,7 +81,8 @@ export function run(scope: Scope, config: WorkerConfig): void {
     // through us tries without.
     if (url.origin !== scope.location.origin || url.hash.endsWith(MARK)) return;
     if (!media) {
-      if (request.mode === "navigate" || !patterns.some((p) => p.test(url.pathname))) return;
+      if (request.mode === "navigate" || !patterns.some((p) => p.test(url.pathname.slice(prefix))))
+        return;
     }
     if (quiet.has(clientId)) return;
     url.hash = "";

@@ -7,17 +7,12 @@ import { ORIGIN_MARK, type Content, type Engine } from "../../src/engine";
  */
 export function createEngine(_config: LoaderConfig, base: URL): Engine {
   const open = new Map<string, Content>();
+  const asked = new Map<string, Promise<Content | null>>();
   return {
-    async content(url) {
-      const { pathname, search } = new URL(url);
-      const question = new URL("manifest", base);
-      question.searchParams.set("url", pathname + search);
-      const response = await fetch(question).catch(() => null);
-      if (response?.status !== 200) return null;
-      const manifest = (await response.json()) as { key: string; size: number; type: string };
-      const content = originContent(url, manifest);
-      open.set(url, content);
-      return content;
+    content(url) {
+      const there = asked.get(url) ?? ask(url);
+      asked.set(url, there);
+      return there;
     },
     known: (url) => open.get(url) ?? null,
     stats: () => ({
@@ -28,8 +23,21 @@ export function createEngine(_config: LoaderConfig, base: URL): Engine {
     }),
     close: () => {
       open.clear();
+      asked.clear();
     },
   };
+
+  async function ask(url: string): Promise<Content | null> {
+    const { pathname, search } = new URL(url);
+    const question = new URL("manifest", base);
+    question.searchParams.set("url", pathname + search);
+    const response = await fetch(question).catch(() => null);
+    if (response?.status !== 200) return null;
+    const manifest = (await response.json()) as { key: string; size: number; type: string };
+    const content = originContent(url, manifest);
+    open.set(url, content);
+    return content;
+  }
 }
 
 function originContent(

@@ -1,0 +1,162 @@
+/** The worker's decisions: what it may touch, and what it must leave alone. */
+import { describe, expect, it } from "vitest";
+import type { Ask } from "../../src/worker/protocol";
+import type { Client, FetchEvent, Scope } from "../../src/worker/scope";
+import { run } from "../../src/worker/worker";
+
+const SITE = "http://site.example";
+
+interface Asked {
+  method?: string;
+  destination?: string;
+  mode?: string;
+  clientId?: string;
+}
+
+/** A service worker's global scope around real events, ports and responses. */
+function worker({
+  script = "/p2pcdn/worker.js",
+  patterns = [] as string[],
+  active = null as string | null,
+  home = "/",
+} = {}) {
+  const listeners: Record<string, ((event: never) => void) | undefined> = {};
+  const log: string[] = [];
+  const asked: string[] = [];
+  const routes: object[] = [];
+  const client: Client = {
+    id: "page",
+    postMessage(question, [port]) {
+      asked.push((question as Ask).url);
+      (port as MessagePort).postMessage(0);
+      (port as MessagePort).postMessage(1);
+    },
+  };
+  const scope = {
+    location: new URL(SITE + script),
+    registration: {
+      scope: SITE + home,
+      active: active && { scriptURL: SITE + active },
+      waiting: null,
+    },
+    clients: {
+      get: (id: string) => Promise.resolve(id === "page" ? client : undefined),
+      claim: () => Promise.resolve(log.push("claim")),
+    },
+    skipWaiting: () => Promise.resolve(log.push("skipWaiting")),
+    fetch: (request: Request | string) => {
+      log.push(typeof request === "string" ? request : "network");
+      return Promise.resolve(new Response("from the network"));
+    },
+    addEventListener: (type: string, listener: (event: never) => void) => {
+      listeners[type] = listener;
+    },
+  };
+  run(scope as unknown as Scope, { version: "v", path: "/p2pcdn/worker.js", patterns });
+
+  const get = (path: string, options: Asked = {}): Promise<Response> | null => {
+    const { method = "GET", destination = "video", mode = "no-cors", clientId = "page" } = options;
+    let answer: Promise<Response> | null = null;
+    const url = new URL(path, SITE).href;
+    const event = {
+      request: { url, method, destination, mode, headers: new Headers() },
+      clientId,
+      respondWith: (response: Promise<Response>) => (answer = response),
+    };
+    listeners.fetch?.(event as unknown as FetchEvent as never);
+    return answer;
+  };
+  const install = async (): Promise<void> => {
+    let done: Promise<unknown> | undefined;
+    const event = {
+      waitUntil: (promise: Promise<unknown>) => (done = promise),
+      addRoutes: (rules: object[]) => Promise.resolve(routes.push(...rules)),
+    };
+    listeners.install?.(event as never);
+    await done;
+  };
+  return { get, install, listeners, log, asked, routes };
+}
+
+describe("the worker", () => {
+  it("asks the page for its media, and takes the network where the page does not want it", async () => {
+    const { get, asked, log } = worker();
+    expect(await (await get("/a.mp4#t=10"))?.text()).toBe("from the network");
+    expect(asked).toEqual([`${SITE}/a.mp4`]);
+    expect(log).toEqual(["network"]);
+  });
+
+  it.each<[string, string, Asked]>([
+    ["a page", "/", { destination: "document", mode: "navigate" }],
+    ["a script", "/a.js", { destination: "script" }],
+    ["an image", "/a.png", { destination: "image" }],
+    ["a fetch", "/a.mp4", { destination: "" }],
+    ["a HEAD", "/a.mp4", { method: "HEAD" }],
+    ["a POST", "/a.mp4", { method: "POST" }],
+    ["another site's video", "https://other.example/a.mp4", {}],
+    ["a video that failed through us", "/a.mp4#p2pcdn", {}],
+    ["the same with a media fragment", "/a.mp4#t=10&p2pcdn", {}],
+    ["a request of no page", "/a.mp4", { clientId: "" }],
+  ])("does not touch %s", (_, path, options) => {
+    const { get, asked } = worker();
+    expect(get(path, options)).toBeNull();
+    expect(asked).toEqual([]);
+  });
+
+  it("takes requests by pattern too, but never the engine's own", () => {
+    const { get } = worker({ patterns: ["^\\/hls\\/.*$"] });
+    expect(get("/hls/1.ts", { destination: "" })).not.toBeNull();
+    expect(get("/hls/1.ts#p2pcdn", { destination: "" })).toBeNull();
+    expect(get("/other/1.ts", { destination: "" })).toBeNull();
+    const below = worker({ patterns: ["^\\/hls\\/.*$"], home: "/site/" });
+    expect(below.get("/site/hls/1.ts", { destination: "" })).not.toBeNull();
+    expect(get("/site/hls/1.ts", { destination: "" })).toBeNull();
+    expect(get("/hls/", { destination: "document", mode: "navigate" })).toBeNull();
+  });
+
+  it("of a page that is gone takes the network", async () => {
+    const { get } = worker();
+    expect(await (await get("/a.mp4", { clientId: "gone" }))?.text()).toBe("from the network");
+  });
+
+  it("takes over at once, and keeps other requests from waking it", async () => {
+    const { install, log, routes } = worker();
+    await install();
+    expect(log).toEqual(["skipWaiting"]);
+    expect(routes).toContainEqual({
+      condition: { requestDestination: "script" },
+      source: "network",
+    });
+    expect(JSON.stringify(routes)).not.toContain("video");
+  });
+
+  it("refuses to take the place of a site's own worker", async () => {
+    await expect(worker({ active: "/sw.js" }).install()).rejects.toThrow("site's own");
+    await worker({ active: "/p2pcdn/worker.js" }).install();
+  });
+
+  it("imported by a site's own worker changes nothing of that one's life", () => {
+    const { listeners } = worker({ script: "/sw.js" });
+    expect(listeners.install).toBeUndefined();
+    expect(listeners.activate).toBeUndefined();
+    expect(listeners.fetch).toBeDefined();
+  });
+
+  it("imported by a site's own worker says that it is there", async () => {
+    const { listeners } = worker({ script: "/sw.js" });
+    const { port1, port2 } = new MessageChannel();
+    const heard = new Promise((resolve) => {
+      port1.onmessage = ({ data }) => {
+        resolve(data);
+      };
+    });
+    listeners.message?.({ data: { p2pcdn: "ping" }, source: null, ports: [port2] } as never);
+    expect(await heard).toBe("v");
+    port1.close();
+  });
+
+  it.each([null, undefined, 5, "x", {}, []])("survives the message %j", (data) => {
+    const { listeners } = worker();
+    listeners.message?.({ data, source: null, ports: [] } as never);
+  });
+});
