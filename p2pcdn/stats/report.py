@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 from collections.abc import Container, Iterator, Mapping
@@ -212,8 +213,13 @@ def display_path(url: str) -> str:
 
     Signed query strings do not split a content, and do not end up in a statistics file.
     """
+    return _display_path(url[: 8 * _MAX_PATH])
+
+
+@functools.lru_cache(maxsize=1024)
+def _display_path(url: str) -> str:
     try:
-        path = urlsplit(url[: 8 * _MAX_PATH]).path
+        path = urlsplit(url).path
     except ValueError:
         path = url.partition("?")[0]
     path = unquote(path, errors="replace")

@@ -56,6 +56,7 @@ class _Writing:
         self._sums: dict[tuple[int, int], list[int]] = {}
         self._tallies: dict[tuple[int, str, str], int] = defaultdict(int)
         self._paths: dict[str, int] = {}
+        self._keys: dict[str, int] = {}
         self._open: dict[tuple[int, bytes], list[int]] = {}
         self._views = 0
 
@@ -126,22 +127,23 @@ class _Writing:
                 at = f"cause {name}"
                 excused[at] = excused.get(at, 0) + n - state["causes"].get(name, 0)
         state["last"], state["causes"] = numbers, causes
-        self._db.execute(
-            "INSERT OR REPLACE INTO views VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                part.view,
-                part.key,
-                content,
-                part.seq,
-                first,
-                self._now,
-                part.final,
-                part.links,
-                part.held,
-                json.dumps(part.tags),
-                json.dumps(state),
-            ),
+        now_known = (
+            content,
+            part.seq,
+            first,
+            self._now,
+            part.final,
+            part.links,
+            part.held,
+            _dumps(part.tags),
+            _dumps(state),
+            part.view,
+            part.key,
         )
+        if row is None:
+            self._db.execute(_INSERT_VIEW, now_known)
+        else:
+            self._db.execute(_UPDATE_VIEW, now_known)
 
     def _count(
         self,
@@ -221,8 +223,12 @@ class _Writing:
     # --- contents ----------------------------------------------------------------------
 
     def _keyed(self, key: str, path: str, size: int) -> int:
+        known = self._keys.get(key)
+        if known is not None:
+            return known
         row = self._db.execute("SELECT content FROM keys WHERE key = ?", (key,)).fetchone()
         if row is not None:
+            self._keys[key] = int(row[0])
             return int(row[0])
         content = self._content(path if path.startswith("/") else f"content {key[:12]}")
         if content != OTHER:
@@ -266,6 +272,10 @@ class _Writing:
             self._db.execute(UPSERT_TALLY, (ALL_TIME, 0, content, kind, name, n))
 
 
+_dumps = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_COLUMNS = ("content", "seq", "first", "last", "final", "links", "held", "tags", "state")
+_INSERT_VIEW = f"INSERT INTO views ({', '.join(_COLUMNS)}, view, key) VALUES ({'?, ' * 10}?)"
+_UPDATE_VIEW = f"UPDATE views SET {' = ?, '.join(_COLUMNS)} = ? WHERE view = ? AND key = ?"
 _MAX_DIRECT = 200
 
 
