@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -170,3 +172,15 @@ def client(
         if opened:
             assert made.hear() == {"type": "OPEN"}
         yield made
+
+
+def peerjs_pair(port: int, *arguments: str) -> list[str]:
+    """What two unmodified `peerjs` clients with real WebRTC say that happened to them."""
+    node = shutil.which("node")
+    if node is None or not (ROOT / "tests/browser/node_modules/@roamhq/wrtc").exists():
+        pytest.skip("needs Node and npm's `peerjs` and `@roamhq/wrtc` in tests/browser")
+    done = subprocess.run(
+        [node, str(ROOT / "tests/web/peerjs_pair.mjs"), str(port), *arguments],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    return done.stdout.splitlines() + done.stderr.splitlines()

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from tests.web.coordinator_site import ROOT, client, serve
+from tests.web.coordinator_site import ROOT, client, peerjs_pair, serve
 
 pytestmark = pytest.mark.server
 
@@ -203,3 +203,7 @@ def test_a_closed_socket_frees_its_id(port: int) -> None:
                     break
         else:
             pytest.fail("the id stayed taken")
+
+
+def test_the_unmodified_peerjs_client_opens_data_connections(port: int) -> None:
+    assert peerjs_pair(port) == ["open", "echo hello", "peer-unavailable", "unavailable-id"]

@@ -12,7 +12,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from tests.web.coordinator_site import CONTENT, client, serve
+from tests.web.coordinator_site import CONTENT, client, peerjs_pair, serve
 
 pytestmark = pytest.mark.server
 
@@ -39,6 +39,11 @@ def test_a_reconnecting_client_is_told_that_it_is_open_and_its_old_socket_is_clo
 ) -> None:
     with client(port, "a") as old, client(port, "a"), pytest.raises(ConnectionClosed):
         old.hear()
+
+
+def test_the_unmodified_peerjs_client_reconnects(port: int) -> None:
+    """PeerServer often leaves it waiting: a socket that returns early gets no OPEN there."""
+    assert peerjs_pair(port, "reconnect")[-2:] == ["reconnected", "open again"]
 
 
 def test_bad_json_neither_ends_the_server_nor_wedges_its_sender(port: int) -> None:
