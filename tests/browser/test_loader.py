@@ -343,3 +343,21 @@ def test_a_browser_without_webrtc_just_plays(site: LoaderSite, visit: Visit) -> 
     visitor.goto(site.page("/", VIDEO.replace("muted", "muted autoplay")))
     visitor.wait_for("v.readyState >= 2 && v.getAttribute('src') === '/media/a.mp4'", timeout=40)
     assert visitor.eval("p2pcdn.whyDirect()") == "no-webrtc"
+
+
+@BROWSERS
+def test_the_panel_shows_under_the_strictest_policy_and_says_why_no_peer_serves(
+    kind: str, site: LoaderSite, visit: Visit
+) -> None:
+    policy = "default-src 'none'; script-src 'self'; media-src 'self'; connect-src 'self'"
+    site.headers["/"] = {"Content-Security-Policy": f"{policy}; worker-src 'self'"}
+    visitor = visit(kind)
+    visitor.goto(site.page("/", VIDEO) + "?p2pcdn=hud")
+    panel = "document.querySelector('p2pcdn-hud').shadowRoot"
+    visitor.wait_for(f"{panel}.textContent.includes('From the site')")
+    visitor.wait_for(f"{panel}.textContent.includes('The coordinator cannot be reached')")
+    box = "(r => [r.width, r.right <= innerWidth, r.bottom <= innerHeight])"
+    shape = visitor.eval(f"{box}({panel}.querySelector('section').getBoundingClientRect())")
+    assert shape == [304, True, True], "the style sheet was kept out"
+    visitor.eval(f"{panel}.querySelector('header').click()")
+    assert visitor.eval(f"{panel}.querySelector('main').offsetHeight") == 0

@@ -37,7 +37,7 @@ export interface Api {
 /** A stalled answer is looked into after this time; the engine promises to be far sooner. */
 const STALL_MS = 10_000;
 const PROBE_MS = 2_000;
-const WARM_BYTES = 256 * 1024;
+const WARM_BYTES = 64 * 1024;
 /** How long "there is no manifest" is believed. */
 const ABSENT_MS = 5_000;
 /** Browsers end a worker that heard nothing for 30 s. */
@@ -161,6 +161,7 @@ class Loader {
   /** Decide when a video gets its source back: as soon as waiting can gain nothing. */
   async #consider(video: HTMLVideoElement): Promise<void> {
     let why = this.#why;
+    const decided = new AbortController();
     let url: string | undefined;
     try {
       const found = source(video);
@@ -171,7 +172,7 @@ class Loader {
         const control = this.#worker();
         const content = this.#content(url);
         if (!control.usable) {
-          if (video.preload !== "none") content.then(warm, () => undefined);
+          if (video.preload !== "none") void content.then((known) => warm(known, decided.signal));
           // Whichever comes first: the worker is there or will not be, or there is no manifest.
           const absent = content.then((known) => known ?? Promise.reject(new Error()));
           const come = await Promise.race([control.ready, absent.then(() => control.ready)]).catch(
@@ -183,6 +184,7 @@ class Loader {
     } catch {
       why = "error";
     }
+    if (why) decided.abort();
     if (url !== undefined && !this.#videos.has(url)) this.#videos.set(url, why);
     this.#pending.delete(video);
     restore(video);
@@ -292,9 +294,8 @@ class Loader {
 }
 
 /** What the player will ask for first, read while the worker is still on its way. */
-async function warm(content: Content | null): Promise<void> {
-  if (!content) return;
-  const { signal } = new AbortController();
+async function warm(content: Content | null, signal: AbortSignal): Promise<void> {
+  if (!content || signal.aborted) return;
   try {
     const end = Math.min(content.size, WARM_BYTES);
     const pieces = content.read(0, end, signal)[Symbol.asyncIterator]();
