@@ -249,15 +249,14 @@ class PageTransform:
     """One page on its way out. Made by `plan`.
 
     Attributes:
-        headers: To be sent instead, without Content-Length.
         bodyless: HEAD or 304; there is nothing to feed.
         media: Path and query of every rewritten source, in document order, without
             duplicates; grows while the page is fed.
     """
 
     __slots__ = (
-        "_body", "_charset", "_coding", "_inline", "_nonce", "_options", "_original", "_page_url",
-        "_rewriter", "bodyless", "headers", "media",
+        "_body", "_charset", "_coding", "_headers", "_inline", "_nonce", "_not_modified",
+        "_options", "_original", "_page_url", "_rewriter", "bodyless", "media",
     )  # fmt: skip
 
     def __init__(
@@ -283,10 +282,18 @@ class PageTransform:
         self._body: Rewriter | codings.Coded | None = None
         self._rewriter: Rewriter | None = None
         self.bodyless = bodyless
-        self.headers = self._tagged(headers, _DROPPED)
-        if not not_modified:
-            self.headers.append(MARKER)
+        self._headers: Headers | None = None
+        self._not_modified = not_modified
         self.media: list[str] = []
+
+    @property
+    def headers(self) -> Headers:
+        """To be sent instead, without Content-Length."""
+        if self._headers is None:
+            self._headers = self._tagged(self._original, _DROPPED)
+            if not self._not_modified:
+                self._headers.append(MARKER)
+        return self._headers
 
     def _made(self) -> Rewriter | codings.Coded:
         """The body's rewriter; most pages are known to need none before one is made."""

@@ -109,7 +109,7 @@ def main() -> int:
             text += f"   wanted {wanted_us:g}: {'reached' if us <= wanted_us else 'MISSED'}"
         print(text)
 
-    search = seconds(lambda: WITH_VIDEO.lower().find(b"<video"), rounds=20, times=20)
+    search = seconds(lambda: WITH_VIDEO.lower().find(b"<video"), rounds=100, times=3)
     line("baseline: lower-case the page and search", search, len(WITH_VIDEO))
     packing = seconds(lambda: gzip.compress(WITH_VIDEO, 5), rounds=10, times=2)
     line("baseline: gzip the page", packing, len(WITH_VIDEO))
@@ -117,12 +117,12 @@ def main() -> int:
     kind = b"application/json"
     line(
         "is this type a page? (no)",
-        seconds(lambda: is_candidate_type(kind), rounds=20, times=5000),
+        seconds(lambda: is_candidate_type(kind), rounds=60, times=1000),
         wanted_us=0.4,
     )
     line(
         "plan for a response that is no page",
-        seconds(lambda: planned(JSON), rounds=20, times=2000),
+        seconds(lambda: planned(JSON), rounds=60, times=500),
         wanted_us=1,
     )
     line("plan for a page", seconds(lambda: planned(HTML), rounds=20, times=500))
@@ -130,14 +130,14 @@ def main() -> int:
     size = len(WITH_VIDEO)
     line(
         "50 kB page without a video",
-        seconds(lambda: whole(PLAIN), rounds=30, times=10),
+        seconds(lambda: whole(PLAIN), rounds=150, times=3),
         len(PLAIN),
         30,
         search,
     )
     line(
         "50 kB page with a video, at its end",
-        seconds(lambda: whole(WITH_VIDEO), rounds=30, times=10),
+        seconds(lambda: whole(WITH_VIDEO), rounds=150, times=3),
         size,
         350,
         search,
