@@ -2,7 +2,7 @@
 
 How an adapter uses it::
 
-    environ = inbound_environ(environ)            # or inbound_headers(scope["headers"])
+    environ = inbound_environ(environ, options)   # or inbound_headers(headers, options)
     ... call the app ...
     if status == 304 or is_candidate_type(content_type):
         transform = plan(...)                     # None: hand the response through

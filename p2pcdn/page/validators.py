@@ -63,27 +63,33 @@ def confirms(held: bytes, etag: bytes, options: PageOptions) -> bool:
     return _opaque(tag_etag(etag, options)) in asked
 
 
-def inbound_headers(headers: Headers) -> Headers:
-    """ASGI: the request's headers for the app; the very same list where nothing is ours."""
+def inbound_headers(headers: Headers, options: PageOptions | None = None) -> Headers:
+    """ASGI: the request's headers for the app; the very same list where nothing is ours.
+
+    Pass `options`, so that pages with an older loader are renewed (see `strip_etag_suffix`).
+    """
     for name, value in headers:
         if name in (b"if-none-match", b"if-match") and _ANY_SUFFIX.search(value):
             break
     else:
         return headers
     return [
-        (n, strip_etag_suffix(v)) if n in (b"if-none-match", b"if-match") else (n, v)
+        (n, strip_etag_suffix(v, options)) if n in (b"if-none-match", b"if-match") else (n, v)
         for n, v in headers
     ]
 
 
-def inbound_environ(environ: dict[str, Any]) -> dict[str, Any]:
-    """WSGI: the environ for the app; the very same dict where nothing is ours."""
+def inbound_environ(environ: dict[str, Any], options: PageOptions | None = None) -> dict[str, Any]:
+    """WSGI: the environ for the app; the very same dict where nothing is ours.
+
+    Pass `options`, so that pages with an older loader are renewed (see `strip_etag_suffix`).
+    """
     changed: dict[str, Any] = {}
     for name in ("HTTP_IF_NONE_MATCH", "HTTP_IF_MATCH"):
         value = environ.get(name)
         if value and _SUFFIX_BEGINS in value:
             raw = value.encode("latin-1")
-            stripped = strip_etag_suffix(raw)
+            stripped = strip_etag_suffix(raw, options)
             if stripped != raw:
                 changed[name] = stripped.decode("latin-1")
     return {**environ, **changed} if changed else environ
