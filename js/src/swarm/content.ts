@@ -122,7 +122,9 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
           this.resume = read.at;
           if (!this.playbacks.size) this.played = true;
           yield piece;
-        } else if (this.direct || this.closed) {
+        } else if (this.closed) {
+          throw new Error("p2pcdn: the engine was closed");
+        } else if (this.direct) {
           for await (const bytes of this.origin.direct(read.at, read.end, signal)) {
             read.at += bytes.length;
             this.counts.origin += bytes.length;

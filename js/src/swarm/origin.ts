@@ -57,6 +57,7 @@ export class Origin {
   limit = 0;
   readonly flights = new Set<OriginFlight>();
   private failures = 0;
+  private measured = false;
   private wake: (() => void) | undefined;
 
   constructor(
@@ -174,7 +175,11 @@ export class Origin {
   }
 
   private measure(bytes: number, seconds: number): void {
-    this.rate = 0.6 * this.rate + (0.4 * bytes) / Math.max(0.002, seconds);
+    const rate = bytes / Math.max(0.002, seconds);
+    // Believed at once the first time, and sooner when it got worse than when it got better.
+    const weight = this.measured ? (rate < this.rate ? 0.6 : 0.3) : 1;
+    this.measured = true;
+    this.rate += weight * (rate - this.rate);
   }
 
   private end(flight: OriginFlight): void {

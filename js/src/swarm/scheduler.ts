@@ -102,6 +102,8 @@ const TURN_S = 0.6;
 /** The same for what is urgent, and the most that is waited. */
 const URGENT_TURN_S = 0.1;
 const URGENT_WAIT_S = 0.3;
+/** An origin that gives one request less than this many times the medium's rate is scarce. */
+const SCARCE = 2;
 /** From a segment's last byte at a peer to our request for it: its check, its HAVE. */
 const RELAY_S = 0.1;
 /** What a peer delivers by then is soon enough for a reader without a deadline. */
@@ -121,7 +123,8 @@ const LONE_RUN_S = 2;
  */
 const FRONTIER_S = 4;
 const MAX_WANTED = 384;
-const MAX_URGENT = 3;
+/** Bytes so much later in play are another place of the medium: a seek, an index at the end. */
+const SAME_PLACE_S = 10;
 
 /** FNV-1a with an avalanche: a number that every peer computes alike. */
 function hash(text: string): number {
@@ -260,27 +263,40 @@ export function decide<F extends Flight>(
 
   /** Whether I fetch for the swarm what nobody holds: in turn, and only when nobody else does. */
   const entitled = (segment: number): boolean => {
-    if (s.expecting || segment > frontier || holders(segment)) return false;
+    const idle = !s.expecting && (lone || !s.starving);
+    if (!idle || segment > frontier || holders(segment)) return false;
     const waited = sinceWhen(segment);
     return claimEta(segment) === Infinity && waited >= myTurn(segment) * TURN_S;
   };
   /** The same in a hurry: only long enough to hear of each other, when that helps. */
   const mayHurry = (segment: number, bytes: number, need: number): boolean => {
     if (!peers.length || holders(segment)) return true;
-    if (claimEta(segment) <= Math.max(0.8 * need, originEta(bytes) + PATIENCE_S)) return false;
+    const eta = claimEta(segment);
+    // Where the origin is the bottleneck, asking it twice makes everybody later.
+    const scarce = origin.rate < SCARCE * s.bytesPerS && eta < Infinity;
+    if (scarce || eta <= Math.max(0.8 * need, originEta(bytes) + PATIENCE_S)) return false;
     // Minus, to be told from the segment's other entry.
     const turn = Math.min(URGENT_WAIT_S, myTurn(segment) * URGENT_TURN_S);
     return sinceWhen(-1 - segment) >= turn;
   };
 
-  // A request goes out while the last bytes of the one before are on their way.
+  /**
+   * Own requests side by side only take each other's bandwidth: one goes out when those for
+   * earlier bytes have their last bytes on the way.
+   */
   const busy = s.flights.filter(
-    (f) => f.source === ORIGIN && (f.to - f.from) / origin.rate > origin.latency,
+    (f) =>
+      f.source === ORIGIN &&
+      etas.get(f) !== Infinity &&
+      (f.heard === f.since || (f.to - f.from) / origin.rate > origin.latency),
   );
-  let bulkFree = !busy.length;
-  let urgentFree = (s.starving && !lone ? 1 : MAX_URGENT) - busy.filter((f) => !f.bulk).length;
+  const blocked = (from: number, bulk: boolean): boolean =>
+    now < origin.retryAt ||
+    asked > 0 ||
+    busy.some((f) => bulk || (f.from <= from && from - f.to < SAME_PLACE_S * s.bytesPerS));
+  let asked = 0;
   const askOrigin = (from: number, to: number, cause: Cause, bulk: boolean): void => {
-    if (now < origin.retryAt || (bulk ? !bulkFree : urgentFree <= 0)) return;
+    if (blocked(from, bulk)) return;
     const run = lone
       ? Math.min(LONE_RUN, Math.max(SHARED_RUN, origin.rate * LONE_RUN_S))
       : s.starving
@@ -300,8 +316,7 @@ export function decide<F extends Flight>(
       stop = Math.min(next, most);
     }
     given.push([from, stop]);
-    bulkFree = false;
-    if (!bulk) urgentFree--;
+    asked++;
     actions.push({ do: "origin", span: [from, stop], cause, bulk });
   };
 
