@@ -57,14 +57,17 @@ class ASGIMiddleware:
             return
         response = _Response(self.site, scope, path, send)
         try:
-            await self.app(_inbound(scope), receive, response)
+            await self.app(self._inbound(scope), receive, response)
         finally:
             response.ended()
 
-
-def _inbound(scope: Scope) -> Scope:
-    headers = inbound_headers(scope["headers"])
-    return scope if headers is scope["headers"] else {**scope, "headers": headers}
+    def _inbound(self, scope: Scope) -> Scope:
+        """The scope for the app: our suffix is off the ETags that it compares."""
+        options = self.site.page_options(scope.get("root_path", ""))
+        if options is None:
+            return scope
+        headers = inbound_headers(scope["headers"], options)
+        return scope if headers is scope["headers"] else {**scope, "headers": headers}
 
 
 class _Response:

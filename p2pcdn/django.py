@@ -73,7 +73,7 @@ class P2PCDNMiddleware:
             if body is None:
                 return _too_large()
             return _response(Background.here().run(run(self.site, _scope(request), body)))
-        sent = _inbound(request)
+        sent = self._inbound(request)
         return self._leaving(request, sent, self.get_response(request))
 
     def _take_over(self, request: HttpRequest, environ: dict[str, Any]) -> bool:
@@ -91,9 +91,17 @@ class P2PCDNMiddleware:
             if body is None:
                 return _too_large()
             return _response(await run(self.site, _scope(request), body))
-        sent = _inbound(request)
+        sent = self._inbound(request)
         answer: Awaitable[Any] = self.get_response(request)
         return self._leaving(request, sent, await answer)
+
+    def _inbound(self, request: HttpRequest) -> dict[str, Any]:
+        """Take our suffix off the ETags that the app compares; what the visitor sent."""
+        sent: dict[str, Any] = request.META
+        options = self.site.page_options(_prefix(request))
+        if options is not None:
+            request.META = inbound_environ(sent, options)
+        return sent
 
     def _leaving(self, request: HttpRequest, sent: dict[str, Any], response: Any) -> Any:
         if request.method not in ("GET", "HEAD"):
@@ -322,13 +330,6 @@ def _set_headers(response: Any, headers: list[tuple[bytes, bytes]]) -> None:
         del response.headers[name]
     for raw_name, value in headers:
         response.headers[raw_name.decode("latin-1")] = value.decode("latin-1")
-
-
-def _inbound(request: HttpRequest) -> dict[str, Any]:
-    """Take our ETag suffix off what the app will compare; give back what the visitor sent."""
-    sent: dict[str, Any] = request.META
-    request.META = inbound_environ(sent)
-    return sent
 
 
 def _prefix(request: HttpRequest) -> str:

@@ -23,6 +23,7 @@ from starlette.routing import BaseRoute, Mount
 from starlette.types import Receive, Scope, Send
 
 from p2pcdn.config import Config
+from p2pcdn.errors import P2PCDNError
 from p2pcdn.hub import Hub, open_hub
 from p2pcdn.media.library import Library
 from p2pcdn.media.origin import Origin
@@ -98,6 +99,8 @@ class Site:
         prefix = self.prefix(server_prefix)
         known = self._options.get(prefix)
         if known is None:
+            if self.parts.assets is None:
+                return None
             version = self.parts.assets.version
             mount = f"{prefix}{self.config.mount}"
             known = PageOptions(
@@ -193,12 +196,16 @@ class _Parts:
     def __init__(self, site: Site, secret: bytes) -> None:
         config = site.config
         folder = config.folder()
-        self.assets = assets.Assets(config, socket=bool(site._socket))
+        self.assets: assets.Assets | None = None
+        try:
+            self.assets = assets.Assets(config, socket=bool(site._socket))
+        except P2PCDNError as error:
+            log.error("p2pcdn does nothing: %s", error)
         self.recorder = Recorder(config, folder=folder)
         self.library = Library(config, site.origin, folder=folder, shareable=site.local)
         self.hub: Hub = open_hub(config, secret=secret, site=str(folder))
         mounted: list[BaseRoute] = [
-            *self.assets.routes(),
+            *(self.assets.routes() if self.assets is not None else ()),
             *manifest.routes(self.library, self.hub.issue_token),
             *stats_routes.routes(
                 self.recorder,

@@ -65,7 +65,9 @@ class WSGIMiddleware:
             return self.app(environ, start_response)  # type: ignore[no-any-return]
         self.site.holds_sockets(can_take_over(environ))
         response = _Response(self.site, environ, start_response)
-        result = self.app(inbound_environ(environ), response.start)
+        options = self.site.page_options(environ.get("SCRIPT_NAME", ""))
+        asked = environ if options is None else inbound_environ(environ, options)
+        result = self.app(asked, response.start)
         if response.untouched:
             return result  # type: ignore[no-any-return]
         return response.body(result)

@@ -248,3 +248,25 @@ def test_a_manifest_is_only_made_for_what_the_site_showed(serve: Any) -> None:
     site.get("/")
     made = site.get("/p2pcdn/manifest?url=/media/film.mp4&peer=p")
     assert made.status in (200, 202)
+
+
+def test_without_the_built_loader_the_site_is_as_it_was(
+    serve: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: Any
+) -> None:
+    monkeypatch.setattr("p2pcdn.web.assets.STATIC", tmp_path / "nothing")
+    site = serve(lambda r: html() if r.target == "/" else film())
+    assert site.get("/").body == PAGE
+    assert site.get("/film.mp4").body == FILM
+    assert "p2pcdn does nothing" in caplog.text
+
+
+def test_a_page_with_an_older_loader_is_sent_anew(serve: Any) -> None:
+    def app(request: Request) -> Reply:
+        if request.headers.get("if-none-match") == '"v1"':
+            return Reply(304, [("ETag", '"v1"')], [])
+        return html(PAGE, ("ETag", '"v1"'))
+
+    site = serve(app)
+    etag = site.get("/").headers["etag"]
+    older = etag[:-2] + ("0" if etag[-2] != "0" else "1") + '"'
+    assert site.get("/", {"If-None-Match": older}).status == 200
