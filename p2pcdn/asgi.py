@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from urllib.parse import quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -11,17 +11,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from p2pcdn.config import Config
 from p2pcdn.media.origin import ASGIOrigin
 from p2pcdn.media.ranges import RangePlan, plan_range
-from p2pcdn.media.types import is_media_type
 from p2pcdn.page.transform import (
     PageTransform,
     inbound_headers,
-    is_candidate_type,
     plan,
 )
-from p2pcdn.runtime import INTERNAL, PATH_SAFE, Site, local_path
+from p2pcdn.runtime import INTERNAL, PATH_SAFE, Kind, Site, kind_of, local_path
 
 __all__ = ["ASGIMiddleware"]
 
+_KINDS = frozenset({"http", "websocket"})
+_METHODS = frozenset({"GET", "HEAD"})
 _FILE_CHUNK_BYTES = 64 * 1024
 
 
@@ -37,76 +37,85 @@ class ASGIMiddleware:
     ) -> None:
         self.app = app
         self.config = config
+        self._enabled = config.enabled
         self._origin = ASGIOrigin(app)
         self.site = Site(config, self._origin, secret=secret)
         self.site.holds_sockets(True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
-        if kind not in ("http", "websocket") or not self.config.enabled or INTERNAL in scope:
+        if kind not in _KINDS or INTERNAL in scope or not self._enabled:
+            await self.app(scope, receive, send)
+            return
+        path = local_path(scope) if scope.get("root_path") else scope["path"]
+        if self.site.owns(path):
+            await self.site.web(scope, receive, send)
+            return
+        if kind == "websocket" or scope["method"] not in _METHODS:
             await self.app(scope, receive, send)
             return
         if self._origin.state is None and "state" in scope:
             self._origin.state = scope["state"]  # what the app's lifespan made for its requests
-        path = local_path(scope)
-        if self.site.owns(path):
-            await self.site.web(scope, receive, send)
-            return
-        if kind == "websocket" or scope["method"] not in ("GET", "HEAD"):
-            await self.app(scope, receive, send)
-            return
         response = _Response(self.site, scope, path, send)
+        for name, _ in scope["headers"]:
+            if name == b"if-none-match" or name == b"if-match":
+                scope = self._inbound(scope)
+                break
         try:
-            await self.app(self._inbound(scope), receive, response)
+            await self.app(scope, receive, response)
         finally:
-            response.ended()
+            if response.sent >= 0:
+                response.ended()
 
     def _inbound(self, scope: Scope) -> Scope:
         """The scope for the app: our suffix is off the ETags that it compares."""
         options = self.site.page_options(scope.get("root_path", ""))
         if options is None:
             return scope
-        headers = inbound_headers(scope["headers"], options)
-        return scope if headers is scope["headers"] else {**scope, "headers": headers}
+        return {**scope, "headers": inbound_headers(scope["headers"], options)}
 
 
 class _Response:
     """The `send` that the app sees: decides at the response's start, then steps aside."""
 
-    __slots__ = ("_forward", "_page", "_path", "_range", "_scope", "_sent", "_site", "_start")
+    # Most responses need none of these: the class holds what they begin with.
+    _start: Message | None = None
+    _page: PageTransform | None = None
+    _range: RangePlan | None = None
+    sent = -1
+    """Bytes of a media response so far; -1: it is no media."""
 
     def __init__(self, site: Site, scope: Scope, path: str, send: Send) -> None:
         self._site = site
         self._scope = scope
         self._path = path
         self._forward = send
-        self._start: Message | None = None
-        self._page: PageTransform | None = None
-        self._range: RangePlan | None = None
-        self._sent = -1  # bytes of a media response so far; -1: not media
 
-    async def __call__(self, message: Message) -> None:
-        kind = message["type"]
-        if kind == "http.response.start":
-            content_type = b""
+    def __call__(self, message: Message) -> Awaitable[None]:
+        # No coroutine of its own: what passes untouched costs a call, not a frame that waits.
+        if message["type"] == "http.response.start":
             for name, value in message["headers"]:
-                if name.lower() == b"content-type":
-                    content_type = value
+                if len(name) == 12 and name.lower() == b"content-type":
+                    kind = kind_of(value)
+                    if kind is Kind.PAGE:
+                        return self._page_start(message)
+                    if kind is Kind.MEDIA and self._scope["method"] == "GET":
+                        message = self._plan_media(message, value)
                     break
-            if is_candidate_type(content_type) or message["status"] == 304:
-                if self._plan_page(message):
-                    return
-            elif is_media_type(content_type) and self._scope["method"] == "GET":
-                message = self._plan_media(message, content_type)
-            await self._forward(message)
-        elif self._page is not None:
-            await self._page_body(message)
-        elif self._sent >= 0:
-            await self._media_body(message)
-        else:
-            await self._forward(message)
+            if message["status"] == 304:
+                return self._page_start(message)
+            return self._forward(message)
+        if self._page is not None:
+            return self._page_body(message)
+        if self.sent >= 0:
+            return self._media_body(message)
+        return self._forward(message)
 
     # --- a page ------------------------------------------------------------------------
+
+    async def _page_start(self, message: Message) -> None:
+        if not self._plan_page(message):
+            await self._forward(message)
 
     def _plan_page(self, message: Message) -> bool:
         scope = self._scope
@@ -191,7 +200,7 @@ class _Response:
     # --- a media file ------------------------------------------------------------------
 
     def _plan_media(self, message: Message, content_type: bytes) -> Message:
-        self._sent = 0
+        self.sent = 0
         self._start = message
         status: int = message["status"]
         headers = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in message["headers"]]
@@ -227,13 +236,13 @@ class _Response:
                     await self._forward(message)
             else:
                 await self._forward(message)
-            self._sent += len(body)
+            self.sent += len(body)
         elif kind == "http.response.pathsend" and part is not None:
             await self._send_slice(message["path"], part)
         else:
             await self._forward(message)
             if kind == "http.response.pathsend":
-                self._sent = self._declared()
+                self.sent = self._declared()
 
     async def _send_slice(self, path: str, part: RangePlan) -> None:
         with open(path, "rb") as file:
@@ -241,7 +250,7 @@ class _Response:
             left = part.stop - part.start
             while left and (chunk := file.read(min(left, _FILE_CHUNK_BYTES))):
                 left -= len(chunk)
-                self._sent += len(chunk)
+                self.sent += len(chunk)
                 await self._forward(
                     {"type": "http.response.body", "body": chunk, "more_body": left > 0}
                 )
@@ -258,14 +267,14 @@ class _Response:
     def ended(self) -> None:
         """The app returned, or was cancelled because the visitor left: count what was sent."""
         start = self._start
-        if self._sent < 0 or start is None:
+        if start is None:
             return
-        declared = self._declared() if self._range is None else self._sent
+        declared = self._declared() if self._range is None else self.sent
         self._site.recorder.origin(
             self._target(),
-            sent=self._sent,
+            sent=self.sent,
             whole=start["status"] == 200 and self._range is None,
-            aborted=bool(declared) and self._sent < declared,
+            aborted=bool(declared) and self.sent < declared,
             status=start["status"],
         )
 

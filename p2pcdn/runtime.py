@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
+import functools
 import logging
 import os
 import secrets
@@ -27,13 +29,14 @@ from p2pcdn.errors import P2PCDNError
 from p2pcdn.hub import Hub, open_hub
 from p2pcdn.media.library import Library
 from p2pcdn.media.origin import Origin
+from p2pcdn.media.types import is_media_type
 from p2pcdn.page.patterns import compile_patterns
-from p2pcdn.page.transform import PageOptions
+from p2pcdn.page.transform import PageOptions, is_candidate_type
 from p2pcdn.stats import Recorder
 from p2pcdn.web import assets, coordinator, dashboard, manifest, metrics
 from p2pcdn.web import stats as stats_routes
 
-__all__ = ["INTERNAL", "PATH_SAFE", "Background", "Site", "local_path"]
+__all__ = ["INTERNAL", "PATH_SAFE", "Background", "Kind", "Site", "kind_of", "local_path"]
 
 log = logging.getLogger("p2pcdn")
 
@@ -44,6 +47,22 @@ PATH_SAFE = "/!$&'()*+,;=:@-._~"
 """What stays as it is when a decoded path is percent-encoded again (RFC 3986, pchar and /)."""
 
 _T = TypeVar("_T")
+
+
+class Kind(enum.Enum):
+    """What a response is to the middleware, by its Content-Type."""
+
+    OTHER = 0
+    PAGE = 1
+    MEDIA = 2
+
+
+@functools.lru_cache(maxsize=1024)
+def kind_of(content_type: str | bytes) -> Kind:
+    """The first question about every response; asked again and again of the same few values."""
+    if is_candidate_type(content_type):
+        return Kind.PAGE
+    return Kind.MEDIA if is_media_type(content_type) else Kind.OTHER
 
 
 class Site:
@@ -65,6 +84,7 @@ class Site:
         self.config = config
         self.origin = origin
         self._ours = (config.mount, config.coordinator_path)
+        self._below = tuple(f"{mount}/" for mount in self._ours)
         self._named = compile_patterns(config.include, config.exclude)
         self._framework_secret = secret
         self._socket: bool | None = None
@@ -78,10 +98,12 @@ class Site:
 
     def owns(self, path: str) -> bool:
         """Whether `path` (below the site's prefix) is one of the mounted endpoints."""
-        for mount in self._ours:
-            if path.startswith(mount) and path[len(mount) : len(mount) + 1] in ("", "/"):
-                return True
-        return False
+        return path.startswith(self._below) or path in self._ours
+
+    @property
+    def undecided(self) -> bool:
+        """Whether nobody has said yet if WebSockets can be had."""
+        return self._socket is None
 
     def holds_sockets(self, holds: bool) -> None:
         """Told by the adapter whether WebSockets can be had; the first word stands, as the

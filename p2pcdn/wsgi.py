@@ -12,16 +12,14 @@ from starlette.requests import HTTPConnection
 from p2pcdn.config import Config
 from p2pcdn.media.origin import WSGIOrigin
 from p2pcdn.media.ranges import RangePlan, plan_range
-from p2pcdn.media.types import is_media_type
 from p2pcdn.page.transform import (
     PageTransform,
     environ_headers,
     inbound_environ,
-    is_candidate_type,
     plan,
     to_str_headers,
 )
-from p2pcdn.runtime import INTERNAL, PATH_SAFE, Background, Site
+from p2pcdn.runtime import INTERNAL, PATH_SAFE, Background, Kind, Site, kind_of
 from p2pcdn.sockets.takeover import can_take_over, end, take_over
 from p2pcdn.wsgi_bridge import answer, scope_of
 
@@ -31,6 +29,7 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 StrHeaders = list[tuple[str, str]]
 
+_METHODS = frozenset({"GET", "HEAD"})
 _WHOLE_BODY_BYTES = 400 * 1024
 """A page whose declared length is at most this is gathered, so that its new length is exact.
 
@@ -50,24 +49,27 @@ class WSGIMiddleware:
     ) -> None:
         self.app = app
         self.config = config
+        self._enabled = config.enabled
         self.site = Site(config, WSGIOrigin(app), secret=secret)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        if not self.config.enabled or INTERNAL in environ:
+        if INTERNAL in environ or not self._enabled:
             return self.app(environ, start_response)  # type: ignore[no-any-return]
+        if self.site.undecided:
+            self.site.holds_sockets(can_take_over(environ))
         path = environ.get("PATH_INFO", "")
         if self.site.owns(path):
-            self.site.holds_sockets(can_take_over(environ))
             if environ.get("HTTP_UPGRADE") and self._take_over(environ, path):
                 end()
             return answer(self.site, environ, start_response)
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+        if environ["REQUEST_METHOD"] not in _METHODS:
             return self.app(environ, start_response)  # type: ignore[no-any-return]
-        self.site.holds_sockets(can_take_over(environ))
         response = _Response(self.site, environ, start_response)
-        options = self.site.page_options(environ.get("SCRIPT_NAME", ""))
-        asked = environ if options is None else inbound_environ(environ, options)
-        result = self.app(asked, response.start)
+        if "HTTP_IF_NONE_MATCH" in environ or "HTTP_IF_MATCH" in environ:
+            options = self.site.page_options(environ.get("SCRIPT_NAME", ""))
+            if options is not None:
+                environ = inbound_environ(environ, options)
+        result = self.app(environ, response.start)
         if response.untouched:
             return result  # type: ignore[no-any-return]
         return response.body(result)
@@ -88,49 +90,42 @@ class WSGIMiddleware:
 class _Response:
     """The `start_response` that the app sees: decides there, then steps aside."""
 
-    __slots__ = (
-        "_environ",
-        "_head",
-        "_media_status",
-        "_page",
-        "_range",
-        "_site",
-        "_start_response",
-        "_written",
-        "untouched",
-    )
+    # Most responses need none of these: the class holds what they begin with.
+    _head: tuple[str, StrHeaders, Any] | None = None
+    _page: PageTransform | None = None
+    _range: RangePlan | None = None
+    _media_status = 0
+    written: list[bytes] | None = None
+    untouched = False
+    """Decided: the app's own iterable goes to the server."""
 
     def __init__(self, site: Site, environ: Environ, start_response: StartResponse) -> None:
         self._site = site
         self._environ = environ
         self._start_response = start_response
-        self._head: tuple[str, StrHeaders, Any] | None = None
-        self._page: PageTransform | None = None
-        self._range: RangePlan | None = None
-        self._media_status = 0
-        self._written: list[bytes] = []
-        self.untouched = False  # decided: the app's own iterable goes to the server
 
     # --- the response's start ------------------------------------------------------------
 
     def start(self, status: str, headers: StrHeaders, exc_info: Any = None) -> Callable[..., Any]:
-        content_type = ""
+        write = None
         for name, value in headers:
-            if name.lower() == "content-type":
-                content_type = value
+            if len(name) == 12 and name.lower() == "content-type":
+                kind = kind_of(value)
+                if kind is Kind.PAGE:
+                    write = self._start_page(status, headers, exc_info)
+                elif kind is Kind.MEDIA and self._environ["REQUEST_METHOD"] == "GET":
+                    write = self._start_media(status, headers, exc_info, value)
                 break
-        if is_candidate_type(content_type) or status.startswith("304"):
-            write = self._start_page(status, headers, exc_info)
-        elif self._environ["REQUEST_METHOD"] == "GET" and is_media_type(content_type):
-            write = self._start_media(status, headers, exc_info, content_type)
         else:
-            write = None
-        if write is None:
-            self._page = self._range = self._head = None
-            self._media_status = 0
-            self.untouched = True
-            write = self._pass_on(status, headers, exc_info)
-        return write  # type: ignore[no-any-return]
+            if status[:3] == "304":
+                write = self._start_page(status, headers, exc_info)
+        if write is not None:
+            return write  # type: ignore[no-any-return]
+        if self._page is not None:
+            self._page = self._head = None  # the app changed its mind (exc_info)
+        self._media_status = 0
+        self.untouched = True
+        return self._pass_on(status, headers, exc_info)
 
     def _pass_on(self, status: str, headers: StrHeaders, exc_info: Any) -> Callable[..., Any]:
         if exc_info is None:
@@ -159,7 +154,9 @@ class _Response:
 
     def _write_page(self, data: bytes) -> None:
         """PEP 3333's imperative `write`: what it is given comes before the iterable."""
-        self._written.append(data)
+        if self.written is None:
+            self.written = []
+        self.written.append(data)
 
     def _start_media(
         self, status: str, headers: StrHeaders, exc_info: Any, content_type: str
@@ -219,7 +216,7 @@ class _Response:
         gathered: list[bytes] = []
         size = 0
         try:
-            for piece in _chained(self._written, result):
+            for piece in _chained(self, result):
                 if page is not self._page:
                     # The app called start_response again with exc_info before anything was
                     # sent: what it said first is void (PEP 3333).
@@ -348,13 +345,14 @@ class _Joined:
         yield from self._rest
 
 
-def _chained(written: list[bytes], result: Iterable[bytes]) -> Iterator[bytes]:
+def _chained(response: _Response, result: Iterable[bytes]) -> Iterator[bytes]:
+    """What the app gave to `write`, each time before the next piece of its iterable."""
     for piece in result:
-        while written:
-            yield written.pop(0)
+        while response.written:
+            yield response.written.pop(0)
         yield piece
-    while written:
-        yield written.pop(0)
+    while response.written:
+        yield response.written.pop(0)
 
 
 def _close(result: object) -> None:
