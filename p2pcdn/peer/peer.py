@@ -1,0 +1,502 @@
+"""`Peer`: a visitor without a browser. It joins a site's swarms, fetches and seeds."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from p2pcdn import __version__
+from p2pcdn.peer import PeerError, wire
+from p2pcdn.peer.bits import runs_of
+from p2pcdn.peer.client import Client, Identity
+from p2pcdn.peer.content import Content, ContentStats
+from p2pcdn.peer.link import Link
+from p2pcdn.peer.links import Links, rtc_configuration
+from p2pcdn.peer.manifest import Later, Manifest, Refused, ask_manifest
+from p2pcdn.peer.origin import ContentChanged
+from p2pcdn.peer.report import Reporter
+from p2pcdn.peer.site import Page, Site, find_site
+from p2pcdn.peer.store import Store
+from p2pcdn.peer.uploader import Uploader
+from p2pcdn.peer.wire import Run
+
+__all__ = ["NotShared", "Peer", "PeerStats"]
+
+log = logging.getLogger("p2pcdn.peer")
+
+_TICK_S = 0.15
+_LISTED = 12
+_EXCHANGED = 8
+_EXCHANGE_S = 20.0
+_ANNOUNCE_S = 3.0
+_MAX_RUNS = 256
+_ASK_AGAIN_S = (4.0, 8.0, 15.0, 30.0)
+"""SOURCES is asked again after these times while peers are few."""
+_ENOUGH_PEERS = 3
+_ANSWER_S = 1.5
+_JOIN_S = 1.0
+_SHUN_LIAR_S = 600.0
+_PATIENCE_S = 120.0
+"""How long a manifest that is being made is waited for."""
+
+
+class NotShared(PeerError):
+    """The site does not share this content (now)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkStats:
+    """One open link; bytes, and the round trip in seconds."""
+
+    id: str
+    received: int
+    sent: int
+    rtt: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PeerStats:
+    """A snapshot. `transport`: "websocket", "mailbox" or "none"."""
+
+    id: str
+    transport: str
+    links: tuple[LinkStats, ...]
+    contents: tuple[ContentStats, ...]
+    uploaded: int
+
+
+@dataclass(slots=True)
+class _Search:
+    """What is asked about one content, and when again."""
+
+    check_at: float
+    renew_at: float
+    asked: int = 0
+    asked_at: float = 0.0
+    answered: bool = False
+
+
+class Peer:
+    """A peer of one site.
+
+        async with Peer("https://films.example/") as peer:
+            data = await peer.fetch("/media/one.mp4")
+
+    Args:
+        site_url: Any URL of the site: a page or a media file.
+        mount: Path of the site's `mount` setting; default: it is found.
+        cache: Folder for segments that outlives the process; default: memory only.
+        cache_limit: Most bytes of segments, on disk or in memory.
+        upload_limit: Most bytes per second sent to peers; None: as fast as they take it.
+        max_links: Links that are asked for; half as many again are accepted.
+        recheck_s: How often the site is asked whether a content is still the same.
+        id: Peer id; default: a random one.
+
+    Raises:
+        PeerError: On entering: there is no p2pcdn at the URL, or the folder cannot be used.
+    """
+
+    def __init__(
+        self,
+        site_url: str,
+        *,
+        mount: str | None = None,
+        cache: str | Path | None = None,
+        cache_limit: int = 256 * 1024 * 1024,
+        upload_limit: int | None = None,
+        max_links: int = 32,
+        recheck_s: float = 30.0,
+        id: str | None = None,
+    ) -> None:
+        self.site_url = site_url
+        self.id = id or secrets.token_hex(16)
+        if not wire.is_peer_id(self.id):
+            raise PeerError(f"{self.id!r} is no peer id: letters and digits, at most 64")
+        self.page: Page
+        """What was found behind `site_url`."""
+        self.site: Site
+        self.store: Store
+        self.http: httpx.AsyncClient
+        self.contents: dict[str, Content] = {}
+        """The contents that are shared now, by key."""
+        self.uploader = self._make_uploader(upload_limit)
+        self.cap_kib = self.uploader.cap_kib
+        self._mount, self._cache, self._cache_limit = mount, cache, cache_limit
+        self._max_links, self._recheck_s = max_links, recheck_s
+        self._searches: dict[Content, _Search] = {}
+        self._opening: dict[str, asyncio.Lock] = {}
+        self._exchanged: dict[tuple[str, str], float] = {}
+        self._numbers = 0
+        self._announced_at = 0.0
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._links: Links
+        self._client: Client
+        self._stack = contextlib.AsyncExitStack()
+        self._closing = False
+
+    # --- for callers -------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        async with contextlib.AsyncExitStack() as stack:
+            agent = {"User-Agent": f"p2pcdn-peer/{__version__}"}
+            timeout = httpx.Timeout(15.0, pool=None)
+            self.http = await stack.enter_async_context(
+                httpx.AsyncClient(headers=agent, timeout=timeout, follow_redirects=True)
+            )
+            folder = Path(self._cache).expanduser() if self._cache is not None else None
+            self.store = Store(self._cache_limit, folder, evicted=self._evicted)
+            stack.callback(self.store.close)
+            self.site, self.page = await find_site(self.http, self.site_url, self._mount)
+            rtc = rtc_configuration(self.site.ice, relay_only=self.site.relay_only)
+            self._links = Links(self.id, rtc, self._max_links, self)
+            self._client = Client(
+                self.site.coordinator,
+                Identity(self.id, secrets.token_hex(16), self.site.key),
+                self.http,
+                opened=self._opened,
+                heard=self._heard,
+                socket=self.site.socket,
+            )
+            self._client.start()
+            self._reporter = Reporter(self.http, self.site.mount.join("report"), self.stats)
+            self._go(self._ticking())
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._closing = True
+        try:
+            for task in list(self._tasks):
+                task.cancel()
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+            await self._reporter.send(final=True)
+            for content in list(self.contents.values()):
+                await content.close()
+            self.uploader.stop()
+            await self._links.close()
+            await self._client.close()
+        finally:
+            await self._stack.aclose()
+
+    async def open(self, url: str) -> Content:
+        """Join the swarm of a content: what is held of it is served, nothing is fetched.
+
+        Args:
+            url: URL or path of a media file of this site.
+
+        Raises:
+            NotShared: The site does not share it.
+            PeerError: The URL is of another site.
+        """
+        target = self.site.target(url)
+        async with self._opening.setdefault(target, asyncio.Lock()):
+            for content in self.contents.values():
+                if content.target == target:
+                    return content
+            manifest = await self._manifest(target)
+            found = self.contents.get(manifest.key)
+            return found if found is not None else self._enter(target, manifest)
+
+    async def seed(self, url: str) -> Content:
+        """Fetch a content as far as the store takes it, and serve it until this peer ends.
+
+        Returns at once; `await content.wait()` returns when all of it is here.
+
+        Raises:
+            NotShared, PeerError: As `open`.
+        """
+        content = await self.open(url)
+        content.seeding = True
+        self._ask(content)
+        content.poke()
+        return content
+
+    async def fetch(self, url: str) -> bytes:
+        """The bytes of a content: from peers where there are any, verified, else from the origin.
+
+        Raises:
+            NotShared, PeerError: As `open`, or neither peers nor the origin give it.
+        """
+        for attempt in (1, 2):
+            try:
+                return b"".join([piece async for piece in self.stream(url)])
+            except ContentChanged:  # the file was edited in the midst of it
+                if attempt == 2:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def stream(self, url: str) -> AsyncIterator[bytes]:
+        """The same piece by piece, in order, with no more in memory than `cache_limit`."""
+        content = await self.open(url)
+        self._ask(content)
+        async for piece in content.stream():
+            yield piece
+
+    def stats(self) -> PeerStats:
+        """What this peer does now."""
+        return PeerStats(
+            self.id,
+            self._client.transport,
+            tuple(LinkStats(k.id, k.received, k.sent, k.rtt) for k in self._links),
+            tuple(content.stats() for content in self.contents.values()),
+            self.uploader.sent_bytes,
+        )
+
+    @property
+    def trouble(self) -> str | None:
+        """Why there is no coordinator, while there is none."""
+        return self._client.trouble if self._client.transport == "none" else None
+
+    # --- contents ----------------------------------------------------------------------------
+
+    async def _manifest(self, target: str) -> Manifest:
+        end = self.now() + _PATIENCE_S
+        while True:
+            answer = await ask_manifest(self.http, self.site.mount, target, self.id)
+            if isinstance(answer, Manifest):
+                return answer
+            if isinstance(answer, Refused):
+                hint = ""
+                if answer.code == "unknown":
+                    hint = " Open a page that shows it first, or give that page's URL."
+                raise NotShared(f"{target} is not shared: {answer.message}{hint}")
+            if self.now() > end:
+                raise NotShared(f"{target} has no manifest: {answer.reason}; try again later")
+            await asyncio.sleep(answer.after_s)
+
+    def _enter(self, target: str, manifest: Manifest) -> Content:
+        url = self.site.mount.join(target)
+        content = Content(self._numbers & 0xFFFF, url, target, manifest, self)
+        self._numbers += 1
+        self.contents[content.key] = content
+        renew_at = self._renewal(manifest.expires)
+        self._searches[content] = _Search(self.now() + self._recheck_s, renew_at)
+        for link in self._links:
+            link.join(content)
+        # Before the coordinator has opened, `_opened` will do this.
+        if self._client.transport != "none":
+            self._announce(content, content.held, ())
+        return content
+
+    async def _forget(self, content: Content, *, drop: bool) -> None:
+        if self.contents.get(content.key) is content:
+            del self.contents[content.key]
+        self._searches.pop(content, None)
+        self._client.send({"type": "WITHDRAW", "payload": {"content": content.key}})
+        await content.close(forget=drop)
+
+    async def _check(self, content: Content, search: _Search) -> None:
+        """Whether the site still shares it, and the same bytes; renews the token."""
+        answer = await ask_manifest(self.http, self.site.mount, content.target, self.id)
+        if content.closed:
+            return
+        search.check_at = self.now() + self._recheck_s
+        if isinstance(answer, Later):
+            search.check_at = self.now() + max(answer.after_s, min(15.0, self._recheck_s))
+        elif isinstance(answer, Refused):
+            content.trouble = answer.message
+            await self._forget(content, drop=False)
+        elif answer.key != content.key:
+            content.trouble = "the file was edited"
+            await self._forget(content, drop=True)
+        elif self.now() > search.renew_at:
+            content.manifest = answer
+            search.renew_at = self._renewal(answer.expires)
+            self._announce(content, content.held, ())
+
+    def _renewal(self, expires: float) -> float:
+        left = max(0.0, min(expires - time.time(), 86_400.0))
+        return self.now() + max(5.0, min(left - 60.0, left * 0.8))
+
+    def _evicted(self, key: str, segment: int) -> None:
+        if content := self.contents.get(key):
+            content.evicted(segment)
+
+    # --- the coordinator ---------------------------------------------------------------------
+
+    def _opened(self) -> None:
+        for content, search in self._searches.items():
+            self._announce(content, content.held, ())
+            if search.asked:
+                self._ask(content)
+
+    def _heard(self, message: dict[str, Any]) -> None:
+        type, src, payload = message["type"], message.get("src"), message.get("payload")
+        if type == "SOURCES" and isinstance(payload, dict):
+            peers = payload.get("peers")
+            for content, search in self._searches.items():
+                if content.number == payload.get("rid") and isinstance(peers, list):
+                    search.answered = True
+                    ids = [peer.get("id") for peer in peers if isinstance(peer, dict)]
+                    self._links.offer(id for id in ids if isinstance(id, str))
+                    content.poke()
+        elif type == "REFUSED" and isinstance(payload, dict):
+            for content, search in self._searches.items():
+                if content.key == payload.get("content"):
+                    search.renew_at = min(search.renew_at, self.now())
+                    search.check_at = min(search.check_at, self.now() + 5)
+        elif isinstance(src, str):
+            self._links.heard(type, src, payload)
+
+    def _announce(self, content: Content, have: Iterable[int], lost: Iterable[int]) -> None:
+        content.gained.clear()
+        have_runs, lost_runs = runs_of(have), runs_of(lost)
+        content.lost.clear()
+        for start in range(0, max(1, len(have_runs), len(lost_runs)), _MAX_RUNS):
+            part = slice(start, start + _MAX_RUNS)
+            self._say_announce(content, have_runs[part], lost_runs[part])
+
+    def _say_announce(self, content: Content, have: tuple[Run, ...], lost: tuple[Run, ...]) -> None:
+        limit = self.uploader.limit
+        busy = min(1.0, self.uploader.waiting_bytes / limit) if limit else 0.0
+        payload = {
+            "content": content.key,
+            "token": content.manifest.token,
+            "segments": content.held.size,
+            "have": have,
+            "info": {"upload": True, "busy": round(busy, 2)},
+        }
+        if lost:
+            payload["lost"] = lost
+        self._client.send({"type": "ANNOUNCE", "payload": payload})
+
+    def _ask(self, content: Content) -> None:
+        search = self._searches.get(content)
+        if search is None or content.complete:
+            return
+        search.asked += 1
+        search.asked_at = self.now()
+        payload = {
+            "rid": content.number,
+            "content": content.key,
+            "token": content.manifest.token,
+            "limit": _LISTED,
+        }
+        self._client.send({"type": "SOURCES", "payload": payload})
+
+    # --- time --------------------------------------------------------------------------------
+
+    async def _ticking(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            try:
+                self._tick()
+            except Exception:  # the next tick may go better; without ticks nothing would
+                log.exception("a tick failed")
+
+    def _tick(self) -> None:
+        now = self.now()
+        self._links.tick()
+        for content, search in list(self._searches.items()):
+            content.tick()
+            wait = _ASK_AGAIN_S[min(search.asked, len(_ASK_AGAIN_S)) - 1]
+            few = content.stats().peers < _ENOUGH_PEERS and self._links.free > 0
+            if search.asked and few and now - search.asked_at > wait:
+                self._ask(content)
+            if now > min(search.check_at, search.renew_at):
+                search.check_at = now + 60  # one question at a time
+                self._go(self._check(content, search))
+            if now - self._announced_at > _ANNOUNCE_S and content.gained | content.lost:
+                self._announce(content, set(content.gained), set(content.lost))
+            self._exchange(content, now)
+        if now - self._announced_at > _ANNOUNCE_S:
+            self._announced_at = now
+        if self._reporter.due(now):
+            self._go(self._reporter.send())
+
+    def _exchange(self, content: Content, now: float) -> None:
+        """Tell peers of each other, so that the coordinator is asked rarely."""
+        joined = [link for link in self._links if link.remote(content.key)]
+        if len(joined) < 2:
+            return
+        for link in joined:
+            about = (link.id, content.key)
+            if now - self._exchanged.get(about, -_EXCHANGE_S) >= _EXCHANGE_S:
+                self._exchanged[about] = now
+                ids = tuple(other.id for other in joined if other is not link)
+                link.say(wire.Peers(content.number, ids[-_EXCHANGED:]))
+        if len(self._exchanged) > 4096:
+            self._exchanged.clear()
+
+    def _go(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a background task failed", exc_info=error)
+
+    # --- what contents, links and connections need (Env, Host, LinksHost) --------------------
+
+    def _make_uploader(self, limit: int | None) -> Uploader:
+        return Uploader(limit, self.now)
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def links(self) -> Iterable[Link]:
+        return self._links
+
+    def expecting(self, content: Content) -> bool:
+        search = self._searches.get(content)
+        if search is None:
+            return False
+        young = self.now() - content.opened_at < _ANSWER_S
+        if not search.answered and young and self._client.trouble is None:
+            return True
+        if self._links.connecting:
+            return True
+        return any(not k.remotes and self.now() - k.opened_at < _JOIN_S for k in self._links)
+
+    def blame(self, content: Content, id: str) -> None:
+        log.warning("peer %s sent wrong bytes of %s: dropped", id, content.target)
+        payload = {"content": content.key, "bad": [id]}
+        self._client.send({"type": "REPORT", "payload": payload})
+        self._links.drop(id, _SHUN_LIAR_S)
+
+    def stale(self, content: Content) -> None:
+        self._go(self._forget(content, drop=True))
+
+    def serve(self) -> None:
+        self.uploader.pump()
+
+    def drained(self) -> None:
+        self.uploader.pump()
+
+    def heard_of(self, key: str, ids: Iterable[str]) -> None:
+        content = self.contents.get(key)
+        search = content and self._searches.get(content)
+        if content is not None and search and search.asked and not content.complete:
+            self._links.offer(ids)
+
+    def signal(self, message: dict[str, Any]) -> None:
+        self._client.send(message)
+
+    def opened(self, link: Link) -> None:
+        self.uploader.outlets.append(link)
+        for content in self.contents.values():
+            content.poke()
+
+    def ended(self, link: Link, hostile: bool) -> None:
+        if hostile:
+            log.info("peer %s broke the protocol: dropped", link.id)
+        if link in self.uploader.outlets:
+            self.uploader.outlets.remove(link)
