@@ -1,5 +1,5 @@
 /**
- * Builds the loader, the worker and the panel into p2pcdn/static/ and holds them to budget.json
+ * Builds the loader, the engine, the worker and the panel into p2pcdn/static/ and holds them to budget.json
  * (bytes after gzip).
  *
  *   node build.mjs [--check] [--out DIR] [--engine FILE]
@@ -25,6 +25,7 @@ const { values: options } = parseArgs({
 
 const entries = {
   "loader.js": "src/loader/main.ts",
+  "engine.js": "src/swarm/main.ts",
   "worker.js": "src/worker/main.ts",
   "hud.js": "src/hud/main.ts",
   "noscript.css": "src/noscript.css",

@@ -20,13 +20,12 @@ from starlette.routing import BaseRoute, Route
 
 from p2pcdn.config import Config
 from p2pcdn.errors import P2PCDNError
+from p2pcdn.web.ice import Ice
 
 __all__ = ["STATIC", "Assets"]
 
 STATIC = Path(__file__).parent.parent / "static"
 """Where js/build.mjs puts the built files."""
-
-PUBLIC_STUN = "stun:stun.l.google.com:19302"
 
 _SCRIPT = "text/javascript; charset=utf-8"
 _FOREVER = "public, max-age=31536000, immutable"
@@ -47,7 +46,7 @@ class Assets:
 
     def __init__(self, config: Config, *, socket: bool, folder: Path | None = None) -> None:
         folder = STATIC if folder is None else folder
-        code = {name: _built(folder / name) for name in ("loader.js", "worker.js", "hud.js")}
+        code = {name: _built(folder / name) for name in ("loader.js", "engine.js", "worker.js", "hud.js")}
         style = _built(folder / "noscript.css")
         settings = _loader_config(config, socket=socket)
         parts = (*code.values(), style, _json(settings))
@@ -62,13 +61,14 @@ class Assets:
         }
         self._files = {
             "loader.js": _file(_in_front("P2PCDN_CONFIG", loader, code["loader.js"]), _SCRIPT),
+            "engine.js": _file(code["engine.js"], _SCRIPT),
             "worker.js": _file(_in_front("P2PCDN_WORKER", worker, code["worker.js"]), _SCRIPT),
             "hud.js": _file(code["hud.js"], _SCRIPT),
             "noscript.css": _file(style, "text/css; charset=utf-8"),
         }
 
     def routes(self) -> list[BaseRoute]:
-        """Routes below the mount: `/loader.js`, `/worker.js`, `/hud.js`, `/noscript.css`,
+        """Routes below the mount: `/loader.js`, `/engine.js`, `/worker.js`, `/hud.js`, `/noscript.css`,
         `/health`."""
         return [
             *(Route(f"/{name}", self._serve(name), methods=["GET"]) for name in self._files),
@@ -145,7 +145,7 @@ def _loader_config(config: Config, *, socket: bool) -> dict[str, Any]:
         "scope": up,
         "key": config.peerjs_key,
         "socket": socket,
-        "ice": _ice(config),
+        "ice": Ice(config).lasting,
         "relayOnly": config.relay_only,
         "uploadLimit": config.upload_limit,
         "memoryLimit": config.memory_limit,
@@ -154,20 +154,6 @@ def _loader_config(config: Config, *, socket: bool) -> dict[str, Any]:
         "hud": config.hud,
         "patterns": [_expression(pattern) for pattern in config.include],
     }
-
-
-def _ice(config: Config) -> list[dict[str, Any]]:
-    if config.ice_servers is None:
-        return [{"urls": PUBLIC_STUN}]
-    servers = [dict(server) for server in config.ice_servers]
-    # A TURN server without credentials is an exception in RTCPeerConnection's constructor. Those
-    # made from `turn_secret` are short-lived, so they cannot stand in a file that is kept.
-    return [server for server in servers if "credential" in server or not _has_turn(server)]
-
-
-def _has_turn(server: Mapping[str, Any]) -> bool:
-    urls = server["urls"]
-    return any(url.startswith("turn") for url in ([urls] if isinstance(urls, str) else urls))
 
 
 def _expression(pattern: str) -> str:

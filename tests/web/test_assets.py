@@ -17,7 +17,7 @@ from p2pcdn.config import Config
 from p2pcdn.errors import P2PCDNError
 from p2pcdn.web.assets import Assets
 
-NAMES = ("loader.js", "worker.js", "hud.js", "noscript.css")
+NAMES = ("loader.js", "engine.js", "worker.js", "hud.js", "noscript.css")
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_the_loader_knows_its_settings_and_leaves_no_global(folder: Path) -> Non
         "scope": "../../",
         "key": "peerjs",
         "socket": False,
-        "ice": [{"urls": "stun:stun.l.google.com:19302"}],
+        "ice": [{"urls": ["stun:stun.l.google.com:19302", "stun:stun.cloudflare.com:3478"]}],
         "relayOnly": False,
         "uploadLimit": None,
         "memoryLimit": config.memory_limit,

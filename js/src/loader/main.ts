@@ -1,8 +1,12 @@
 import type { LoaderConfig } from "../config";
-import { createEngine } from "../swarm/engine";
 import { boot } from "./boot";
+import { engineScript, lazyEngine } from "./lazy";
 
 /** In front of this file, in a block of its own: `{const P2PCDN_CONFIG={...};`. */
 declare const P2PCDN_CONFIG: LoaderConfig;
 
-boot(P2PCDN_CONFIG, (config, base) => createEngine(config, base));
+const nonce = (document.currentScript as HTMLScriptElement | null)?.nonce ?? "";
+
+boot(P2PCDN_CONFIG, (config, base) =>
+  lazyEngine(config, base, () => engineScript(base, config.version, nonce)),
+);

@@ -1,4 +1,6 @@
 import type { Content } from "../engine";
+import { measure } from "../playtimes";
+import type { PlayTimes } from "../report";
 import { absolute, reload, shadows } from "./elements";
 
 /** What a player's trouble is decided by. */
@@ -15,6 +17,7 @@ export class Players {
   readonly #retried = new WeakMap<HTMLMediaElement, string>();
   readonly #roots = new Set<Document | ShadowRoot>();
   readonly #host: PlayersHost;
+  readonly #times = new Map<string, (() => PlayTimes & { readonly stalls: number })[]>();
 
   constructor(host: PlayersHost) {
     this.#host = host;
@@ -35,6 +38,26 @@ export class Players {
       this.#detach(player);
       this.#attached.set(player, { url, detach: content.attach(player) });
     }
+  }
+
+  /** From now on measure how well a player plays this URL. */
+  measure(player: HTMLMediaElement, url: string): void {
+    const times = this.#times.get(url) ?? [];
+    times.push(measure(player));
+    this.#times.set(url, times);
+  }
+
+  /** What the players of this URL measured, together. */
+  times(url: string): (PlayTimes & { readonly stalls: number }) | null {
+    const all = this.#times.get(url)?.map((read) => read());
+    return (
+      all?.reduce((a, b) => ({
+        startupMs: a.startupMs ?? b.startupMs,
+        stalls: a.stalls + b.stalls,
+        stallMs: a.stallMs + b.stallMs,
+        watchedS: a.watchedS + b.watchedS,
+      })) ?? null
+    );
   }
 
   /** Let go of players that were taken out of the page and do not play on. */

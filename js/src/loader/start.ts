@@ -1,5 +1,6 @@
 import type { LoaderConfig } from "../config";
 import { ORIGIN_MARK, type Content, type Engine, type EngineStats } from "../engine";
+import { sendReports } from "../report";
 import type { Ask } from "../worker/protocol";
 import { Bridge } from "./bridge";
 import { Control } from "./control";
@@ -87,6 +88,11 @@ class Loader {
     this.#why = impossible(config, base, window);
     this.#listen();
     this.#watch();
+    sendReports(new URL("report", base).href, () => ({
+      engine: this.#engine?.stats() ?? null,
+      times: (url) => this.#players.times(url),
+      direct: this.#direct(),
+    }));
     if (!this.#why) {
       // A page without a video gets the worker too, when it is done: the next one may have some.
       const register = (): void => void this.#worker();
@@ -114,6 +120,16 @@ class Loader {
         else localStorage.removeItem(OPT_OUT_KEY);
       },
     };
+  }
+
+  /** How many videos play straight from the origin, by reason. */
+  #direct(): Record<string, number> {
+    const direct: Record<string, number> = {};
+    for (const why of this.#videos.values()) {
+      const reason = this.#pageWhy() ?? why;
+      if (reason) direct[reason] = (direct[reason] ?? 0) + 1;
+    }
+    return direct;
   }
 
   #pageWhy(): Why | null {
@@ -185,7 +201,10 @@ class Loader {
       why = "error";
     }
     if (why) decided.abort();
-    if (url !== undefined && !this.#videos.has(url)) this.#videos.set(url, why);
+    if (url !== undefined) {
+      if (!this.#videos.has(url)) this.#videos.set(url, why);
+      this.#players.measure(video, url);
+    }
     this.#pending.delete(video);
     restore(video);
   }
