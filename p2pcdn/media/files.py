@@ -28,7 +28,7 @@ __all__ = [
 
 Answer = Manifest | Pending | Refusal
 
-BUDGET_S = 0.05
+BUDGET_S = 0.2
 """How long a request waits for a job that it started: a first visitor mostly gets a 200."""
 _QUIET_S = 1.0
 """A file changed more recently is not hashed yet: it may still be written to, and a change

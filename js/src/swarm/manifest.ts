@@ -10,6 +10,8 @@ export interface Manifest {
   readonly token: string;
   /** Unix seconds. */
   readonly expires: number;
+  /** Servers with credentials that run out; undefined where the loader's own list is all. */
+  readonly ice: RTCIceServer[] | undefined;
 }
 
 /** A manifest, or in how many seconds to ask again. */
@@ -21,6 +23,8 @@ const PATIENCE_MS = 4000;
 /** What cannot be shared will hardly be sharable soon. */
 const REFUSED_S = 60;
 const FAILED_S = 5;
+/** A first visitor of a new video waits that long for its hashes: then the swarm has a source. */
+const MAKING_MS = 1200;
 
 /** Asks for the manifest of an absolute media URL. Never rejects. */
 export async function askManifest(
@@ -28,6 +32,7 @@ export async function askManifest(
   base: URL,
   url: string,
   peer: string,
+  until = performance.now() + MAKING_MS,
 ): Promise<Answer> {
   try {
     const { pathname, search } = new URL(url);
@@ -42,6 +47,11 @@ export async function askManifest(
     const body = (await response.json()) as Record<string, unknown>;
     if (response.status === 200) return parseManifest(body) ?? REFUSED_S;
     const after = Number(body.retry_after);
+    const pause = Math.min(after * 1000, 250);
+    if (after > 0 && performance.now() + after * 1000 < until) {
+      await new Promise((resolve) => setTimeout(resolve, pause));
+      return await askManifest(fetch, base, url, peer, until);
+    }
     return after > 0 ? Math.min(after, REFUSED_S) : FAILED_S;
   } catch {
     return FAILED_S;
@@ -50,7 +60,7 @@ export async function askManifest(
 
 /** The manifest in a JSON object; null where anything in it cannot be. */
 export function parseManifest(body: Record<string, unknown>): Manifest | null {
-  const { key, size, type, segment_bytes, hashes, token, expires } = body;
+  const { key, size, type, segment_bytes, hashes, token, expires, ice } = body;
   const whole = (n: unknown, most: number): n is number =>
     Number.isSafeInteger(n) && (n as number) > 0 && (n as number) <= most;
   if (typeof key !== "string" || !/^[0-9a-f]{32}$/.test(key)) return null;
@@ -68,5 +78,6 @@ export function parseManifest(body: Record<string, unknown>): Manifest | null {
     hashes: list,
     token,
     expires: typeof expires === "number" ? expires : Infinity,
+    ice: Array.isArray(ice) ? (ice as RTCIceServer[]) : undefined,
   };
 }
