@@ -45,7 +45,6 @@ def missing(error: BrowserMissing) -> None:
 @pytest.fixture(scope="session")
 def browsers() -> Iterator[Browsers]:
     """The browsers, each started when first asked for."""
-    shutil.rmtree(ARTIFACTS, ignore_errors=True)
     running = Browsers()
     yield running
     running.close()
@@ -58,6 +57,7 @@ def visit(browsers: Browsers, request: pytest.FixtureRequest) -> Iterator[Callab
     A failed test leaves each visitor's picture, console and page in `artifacts/`.
     """
     made: list[Visitor] = []
+    shutil.rmtree(artifacts(request), ignore_errors=True)
 
     def visit(kind: str = "chromium", **options: Any) -> Visitor:
         try:

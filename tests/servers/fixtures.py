@@ -43,10 +43,13 @@ def run(request: pytest.FixtureRequest) -> Iterator[Callable[[Any], Any]]:
                 if isinstance(server, Server):
                     path.write_text(server.log(), encoding="utf-8")
                 elif isinstance(server, Proxy):
-                    path.write_text("\n".join(map(_line, server.exchanges)), encoding="utf-8")
+                    path.write_text("\n".join(_lines(server)), encoding="utf-8")
 
 
-def _line(exchange: Any) -> str:
-    asked = exchange.headers.get("range", "")
-    state = "upgraded" if exchange.upgraded else "complete" if exchange.complete else "cut"
-    return f"{exchange.method} {exchange.path} {asked} -> {exchange.status} {exchange.sent} {state}"
+def _lines(proxy: Proxy) -> Iterator[str]:
+    for exchange in proxy.exchanges:
+        at = exchange.at - proxy.exchanges[0].at
+        asked = exchange.headers.get("range", "")
+        state = "upgraded" if exchange.upgraded else "complete" if exchange.complete else "cut"
+        what = f"{exchange.method} {exchange.path} {asked}"
+        yield f"{at:7.2f} {what} -> {exchange.status} {exchange.sent} {state}"

@@ -26,7 +26,8 @@ _SHELL = """<!DOCTYPE html>
 _WATCH = (
     '<video id="player" src="{media}%s" %s></video>\n<p>A caption &amp; an <em>accent</em>: é.</p>'
 )
-_ADDED = """<div id="place"></div>
+_ADDED = """<video id="intro" src="{media}two.mp4" preload="none" controls muted></video>
+<div id="place"></div>
 <script>
 addEventListener("load", () => {{
   const video = document.createElement("video");
@@ -59,7 +60,8 @@ PAGES: dict[str, tuple[str, str, str]] = {
     "source": (
         "Two formats",
         "",
-        '<video id="player" controls muted><source src="{media}none.ogv" type="video/ogg">'
+        '<video id="player" controls muted>'
+        '<source src="{media}none.mp4" type="video/mp4; codecs=hvc1.1.6.L93.B0">'
         '<source src="{media}one.mp4" type="video/mp4"></video>',
     ),
     "several": (
@@ -70,6 +72,7 @@ PAGES: dict[str, tuple[str, str, str]] = {
         '<video id="again" src="{media}one.mp4" controls muted></video>',
     ),
     "added": ("Added by a script", "", _ADDED),
+    "added-alone": ("Added by a script", "", _ADDED.partition("\n")[2]),
     "own-worker": ("A site with a worker of its own", "", _OWN_WORKER),
     "csp": ("Under a policy", "", _WATCH % ("one.mp4", "controls muted")),
     "csp-none": ("Under a policy that forbids scripts", "", _WATCH % ("one.mp4", "controls muted")),

@@ -1,0 +1,232 @@
+"""Whatever fails, the video plays as it would have without us, and the visitor sees no error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from tests.browser.driver import Visitor
+from tests.browser.eyes import Watch
+from tests.servers.proxy import Proxy
+from tests.sites import media
+
+pytestmark = [pytest.mark.browser, pytest.mark.server]
+
+Site = Callable[..., Proxy]
+Watcher = Callable[..., Watch]
+
+
+def slow(*values: object) -> object:
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+def size() -> int:
+    return (media.folder() / "one.mp4").stat().st_size
+
+
+@pytest.fixture
+def proxy(site: Site) -> Proxy:
+    return site("starlette-uvicorn")
+
+
+def plays_direct(watch: Watch, page: str = "watch/one", *, host: str = "localhost") -> None:
+    watch.open(page, host=host).play().end()
+    watch.no_error()
+    assert watch.eyes["opened"] == 0
+    assert watch.proxy.sent(r"/media/one\.mp4") >= size()
+
+
+def test_webkit_without_webrtc_plays(proxy: Proxy, watch: Watcher) -> None:
+    visitor = watch(proxy, "webkit").open("watch/one")
+    assert visitor.visitor.eval("typeof RTCPeerConnection") == "undefined"
+    assert visitor.why() == "no-webrtc"
+    visitor.play(2).end()
+    assert visitor.visitor.eval("player.error") is None
+    assert visitor.visitor.errors == []
+
+
+def test_no_webrtc_in_chromium(proxy: Proxy, watch: Watcher) -> None:
+    visitor = watch(proxy, scripts=("delete window.RTCPeerConnection;",))
+    plays_direct(visitor)
+    assert visitor.why() == "no-webrtc"
+
+
+def test_no_service_worker_in_chromium(proxy: Proxy, watch: Watcher) -> None:
+    visitor = watch(proxy, scripts=("delete Navigator.prototype.serviceWorker;",))
+    plays_direct(visitor)
+    assert visitor.why() == "no-worker"
+
+
+@pytest.mark.slow
+def test_no_service_worker_in_firefox(proxy: Proxy, watch: Watcher) -> None:
+    visitor = watch(proxy, "firefox", prefs={"dom.serviceWorkers.enabled": False})
+    plays_direct(visitor)
+
+
+def test_an_insecure_context(proxy: Proxy, watch: Watcher) -> None:
+    visitor = watch(proxy, flags=("--host-resolver-rules=MAP site.test 127.0.0.1",))
+    plays_direct(visitor, host="site.test")
+    assert visitor.why() == "insecure"
+
+
+@pytest.mark.parametrize("kind", ["chromium", slow("firefox")])
+def test_without_javascript_there_is_one_player_and_it_works(
+    kind: str, proxy: Proxy, visit: Callable[..., Visitor]
+) -> None:
+    visitor = visit(kind, javascript=False)
+    visitor.goto(proxy.localhost + "/autoplay", wait="load")
+    shown = """[...document.querySelectorAll("video")].filter((v) => v.offsetParent !== null)"""
+    assert visitor.eval(f"{shown}.length") == 1
+    visitor.wait_for(f"{shown}[0].ended", timeout=40)
+    assert proxy.sent(r"/media/one\.mp4") >= size()
+
+
+def test_a_worker_of_the_site_itself_is_left_alone(proxy: Proxy, watch: Watcher) -> None:
+    visitor = watch(proxy)
+    visitor.open("own-worker")
+    visitor.visitor.wait_for("navigator.serviceWorker.controller !== null")
+    for page in ("own-worker", "watch/one"):
+        plays_direct(visitor, page)
+        scripts = visitor.visitor.eval(
+            "navigator.serviceWorker.getRegistrations()"
+            ".then(all => all.map(r => new URL(r.active.scriptURL).pathname))"
+        )
+        assert scripts == ["/sw.js"]
+        assert (
+            visitor.visitor.eval("new URL(navigator.serviceWorker.controller.scriptURL).pathname")
+            == "/sw.js"
+        )
+    assert visitor.why() == "foreign-worker"
+
+
+def test_a_policy_that_forbids_scripts(proxy: Proxy, watch: Watcher) -> None:
+    html = httpx.get(proxy.url + "/csp-none").text
+    assert "data-src" not in html
+    plays_direct(watch(proxy), "csp-none")
+
+
+@pytest.mark.parametrize("how", ["500", "garbage", slow("404"), slow("cut")])
+def test_the_loader_does_not_arrive(how: str, proxy: Proxy, watch: Watcher) -> None:
+    match how:
+        case "cut":
+            rule = proxy.cut(r"/loader\.js", 0)
+        case "garbage":
+            rule = proxy.status(r"/loader\.js", 200, body=b"this is no (script")
+        case _:
+            rule = proxy.status(r"/loader\.js", int(how))
+    visitor = watch(proxy).open("watch/one").play().end()
+    assert visitor.eyes["errors"] == []
+    assert rule.hits >= 1
+
+
+@pytest.mark.parametrize("how", ["500", "hang", slow("404"), slow("cut"), slow("garbage")])
+def test_the_worker_does_not_arrive(how: str, site: Site, watch: Watcher) -> None:
+    proxy = site("starlette-uvicorn", startup_wait="1")
+    match how:
+        case "cut":
+            rule = proxy.cut(r"/worker\.js", 0)
+        case "hang":
+            rule = proxy.hang(r"/worker\.js")
+        case "garbage":
+            rule = proxy.change(r"/worker\.js", lambda _: b"this is no (script")
+        case _:
+            rule = proxy.status(r"/worker\.js", int(how))
+    visitor = watch(proxy)
+    plays_direct(visitor)
+    assert rule.hits >= 1
+    assert visitor.why() in ("worker-failed", "worker-slow")
+
+
+PENDING = json.dumps({"state": "pending", "retry_after": 1.0}).encode()
+REFUSED = json.dumps({"error": "unknown", "message": "no"}).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (202, PENDING),
+        (404, REFUSED),
+        slow(500, b"<h1>Internal Server Error</h1>"),
+        slow(200, b"<h1>Log in</h1>"),
+        slow(200, b'{"key": 5}'),
+    ],
+)
+def test_there_is_no_manifest(status: int, body: bytes, proxy: Proxy, watch: Watcher) -> None:
+    rule = proxy.status("/manifest", status, body=body)
+    plays_direct(watch(proxy))
+    assert rule.hits >= 1
+
+
+def test_the_manifest_never_comes(proxy: Proxy, watch: Watcher) -> None:
+    rule = proxy.hang("/manifest")
+    plays_direct(watch(proxy))
+    assert rule.hits >= 1
+
+
+def test_a_manifest_with_wrong_hashes_never_breaks_the_video(proxy: Proxy, watch: Watcher) -> None:
+    def wrong(body: bytes) -> bytes:
+        manifest = json.loads(body)
+        manifest["hashes"] = manifest["hashes"][::-1].lstrip("=")
+        manifest["hashes"] += "=" * (-len(manifest["hashes"]) % 4)
+        return json.dumps(manifest).encode()
+
+    rule = proxy.change("/manifest", wrong)
+    for _ in range(2):
+        visitor = watch(proxy).open("watch/one").play().end()
+        visitor.no_error()
+    assert rule.hits >= 1
+
+
+@pytest.mark.parametrize("how", ["502", slow("hang"), slow("cut")])
+def test_the_coordinator_is_down(how: str, proxy: Proxy, watch: Watcher) -> None:
+    match how:
+        case "502":
+            rule = proxy.status("/peerjs", 502)
+        case "hang":
+            rule = proxy.hang("/peerjs")
+        case _:
+            rule = proxy.cut("/peerjs", 0)
+    for _ in range(2):
+        visitor = watch(proxy).open("watch/one").play().end()
+        visitor.no_error()
+        assert visitor.eyes["opened"] == 0
+    assert rule.hits >= 1
+
+
+def test_the_coordinator_dies_in_the_middle(site: Site, watch: Watcher) -> None:
+    proxy = site("starlette-uvicorn", ready=("watch/long", "long.mp4"))
+    first = watch(proxy).open("watch/long").shared().play(2).until(2)
+    second = watch(proxy).open("watch/long").shared().play(2).until(1)
+    proxy.status("/peerjs", 502)
+    proxy.cut_now()
+    for visitor in (first, second):
+        visitor.end()
+        visitor.no_error()
+
+
+def test_the_origin_stumbles_as_it_would_without_us(proxy: Proxy, watch: Watcher) -> None:
+    """Connections to the origin break off in the middle, twice."""
+    rule = proxy.cut(r"/media/one\.mp4", 200_000, times=2)
+    visitor = watch(proxy).open("watch/one").play().end()
+    visitor.no_error()
+    assert rule.hits == 2
+
+
+def test_data_channels_that_never_open(proxy: Proxy, watch: Watcher) -> None:
+    watch(proxy).open("watch/one").shared().play().end()
+    blocked = "RTCPeerConnection.prototype.addIceCandidate = () => new Promise(() => {});"
+    blocked += "RTCPeerConnection.prototype.setRemoteDescription = () => new Promise(() => {});"
+    second = watch(proxy, scripts=(blocked,)).open("watch/one").shared().play().end()
+    second.no_error()
+    second.delivered("one.mp4")
+    assert second.received == 0
+
+
+def test_a_site_never_seen_before(site: Site, watch: Watcher) -> None:
+    """No hash is ready, no worker installed: the first visitor notices nothing."""
+    proxy = site("starlette-uvicorn", ready=None, hud="0")
+    visitor = watch(proxy).open("watch/two").play().end()
+    visitor.no_error()

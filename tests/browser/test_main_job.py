@@ -1,0 +1,212 @@
+"""The main job, in real browsers on a real site: the second visitor's video comes from the first.
+
+Seen from the outside only: what the origin sent (the proxy), what data channels carried, what the
+worker handed to the player, and what the player did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.browser.eyes import Watch
+from tests.servers.proxy import Proxy
+from tests.sites import media
+
+pytestmark = [pytest.mark.browser, pytest.mark.server]
+
+Site = Callable[..., Proxy]
+Watcher = Callable[..., Watch]
+
+
+def size(name: str) -> int:
+    return (media.folder() / name).stat().st_size
+
+
+def second_is_fed_by_the_first(proxy: Proxy, first: Watch, second: Watch) -> None:
+    first.open("watch/one").shared().play().end()
+    first.no_error()
+    first.delivered("one.mp4")
+    alone = proxy.sent(r"/media/one\.mp4")
+    assert alone <= size("one.mp4") * 1.1, "the first visitor cost more than plain HTTP"
+
+    second.open("watch/one").shared().play(1).end()
+    second.no_error()
+    second.delivered("one.mp4")
+    saved = size("one.mp4") - (proxy.sent(r"/media/one\.mp4") - alone)
+    assert saved >= size("one.mp4") / 2, f"only {saved} of {size('one.mp4')} bytes were saved"
+    assert second.received >= saved, "what the origin saved must have come from a peer"
+
+
+SERVERS = [
+    "flask-gunicorn-4",
+    pytest.param("fastapi-uvicorn-2", marks=pytest.mark.slow),
+    pytest.param("flask-development", marks=pytest.mark.slow),
+    pytest.param("flask-gunicorn-gthread", marks=pytest.mark.slow),
+    pytest.param("django-gunicorn-4", marks=pytest.mark.slow),
+    pytest.param("django-uvicorn", marks=pytest.mark.slow),
+    pytest.param("starlette-nginx", marks=pytest.mark.slow),
+    pytest.param("flask-nginx", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_second_visitor_gets_the_video_from_the_first(
+    server: str, site: Site, watch: Watcher
+) -> None:
+    proxy = site(server)
+    second_is_fed_by_the_first(proxy, watch(proxy), watch(proxy))
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ("chromium", "firefox"),
+        pytest.param("firefox", "chromium", marks=pytest.mark.slow),
+        pytest.param("firefox", "firefox", marks=pytest.mark.slow),
+    ],
+)
+def test_browsers_of_different_makers_feed_each_other(
+    one: str, two: str, site: Site, watch: Watcher
+) -> None:
+    proxy = site("starlette-uvicorn")
+    second_is_fed_by_the_first(proxy, watch(proxy, one), watch(proxy, two))
+
+
+def test_three_visitors_at_about_the_same_time_cost_less_than_two_copies(
+    site: Site, watch: Watcher
+) -> None:
+    proxy = site("starlette-uvicorn")
+    visitors = [watch(proxy) for _ in range(3)]
+    for visitor in visitors:
+        visitor.open("watch/one").shared().play(1).until(1)
+    for visitor in visitors:
+        visitor.end()
+        visitor.no_error()
+        visitor.delivered("one.mp4")
+    assert proxy.sent(r"/media/one\.mp4") < 2 * size("one.mp4")
+    assert sum(visitor.received for visitor in visitors) > size("one.mp4")
+
+
+@pytest.mark.parametrize("kind", ["chromium", "firefox"])
+def test_a_seek_lands_where_the_visitor_wanted(kind: str, site: Site, watch: Watcher) -> None:
+    proxy = site("starlette-uvicorn", ready=("watch/long", "long.mp4"))
+    first = watch(proxy).open("watch/long").shared().play(8).end()
+    alone = proxy.sent(r"/media/long\.mp4")
+    second = watch(proxy, kind).open("watch/long").shared().play(1).until(0.5)
+    second.seek(18)
+    assert second.visitor.eval("Math.abs(player.currentTime - 18) < 1")
+    second.until(19)
+    second.seek(3).until(4)
+    second.seek(21).play(4).end()
+    second.no_error()
+    second.delivered("long.mp4", whole=False)
+    assert proxy.sent(r"/media/long\.mp4") - alone < size("long.mp4") / 2
+    first.no_error()
+
+
+@pytest.mark.parametrize("gone", ["kill", pytest.param("close", marks=pytest.mark.slow)])
+def test_the_video_plays_on_when_the_visitor_who_fed_it_is_gone(
+    gone: str, site: Site, watch: Watcher
+) -> None:
+    # A feeder slow enough that most of the video is still to come when it goes.
+    proxy = site("starlette-uvicorn", ready=("watch/long", "long.mp4"), upload_limit="300000")
+    first = watch(proxy).open("watch/long").shared().play(8).end()
+    second = watch(proxy).open("watch/long").shared().play(1)
+    second.visitor.wait_for("eyes.received > 400000")
+    assert second.received < size("long.mp4") * 0.6, "too late to prove anything"
+    at = second.visitor.eval("player.currentTime")
+    before = second.stalls
+    getattr(first.visitor, gone)()
+    second.until(at + 8).play(4).end()
+    second.no_error()
+    assert second.stalls == before, "the player waited after the feeder had gone"
+    second.delivered("long.mp4")
+
+
+def test_a_visitor_who_comes_back_and_looks_again_is_served(site: Site, watch: Watcher) -> None:
+    proxy = site()
+    first = watch(proxy).open("watch/one").shared().play().end()
+    first.visitor.reload()
+    first.visitor.wait_for("!!player.currentSrc")
+    first.shared().play().end()
+    first.no_error()
+    first.play().until(1).seek(4).play().end()  # once more, from the replay button
+    first.no_error()
+
+
+@pytest.mark.parametrize(
+    ("page", "clip"),
+    [
+        ("autoplay", "one.mp4"),
+        ("added", "one.mp4"),
+        ("source", "one.mp4"),
+        pytest.param("lazy", "one.mp4", marks=pytest.mark.slow),
+        pytest.param("watch/moov", "moov-at-end.mp4", marks=pytest.mark.slow),
+        pytest.param("watch/webm", "clip.webm", marks=pytest.mark.slow),
+        pytest.param("csp", "one.mp4", marks=pytest.mark.slow),
+    ],
+)
+def test_every_kind_of_video_element_is_fed_by_peers(
+    page: str, clip: str, site: Site, watch: Watcher
+) -> None:
+    proxy = site("starlette-uvicorn", ready=("watch/one" if page == "added" else page, clip))
+    for number in range(2):
+        visitor = watch(proxy).open(page).shared()
+        if page == "added":
+            # The first visit's script was faster than the worker, and its video plays direct.
+            visitor.visitor.reload()
+            visitor.visitor.wait_for("document.getElementById('player')?.currentSrc")
+            proxy.reset()
+        if page == "autoplay":
+            visitor.visitor.wait_for("player.currentTime > 0 || player.ended")
+        visitor.play(4 if number == 0 else 2).end()
+        visitor.no_error()
+        visitor.delivered(clip)
+        if number == 0:
+            alone = proxy.sent(clip)
+    assert visitor.received > size(clip) / 2
+    assert proxy.sent(clip) - alone < size(clip) / 2
+
+
+def test_several_videos_on_a_page_play_side_by_side(site: Site, watch: Watcher) -> None:
+    proxy = site(ready=("several", "one.mp4"))
+    first = watch(proxy).open("several").shared()
+    second = watch(proxy).open("several").shared()
+    for visitor in (first, second):
+        for player in ("player", "second", "again"):
+            visitor.visitor.eval(f"(() => {{ {player}.playbackRate = 3; {player}.play() }})()")
+    for visitor in (first, second):
+        for player in ("player", "second", "again"):
+            visitor.visitor.wait_for(f"{player}.ended", timeout=60)
+        visitor.no_error()
+        visitor.delivered("one.mp4")
+        visitor.delivered("two.mp4", whole=False)
+
+
+@pytest.mark.slow
+def test_a_looping_video_starts_over(site: Site, watch: Watcher) -> None:
+    proxy = site(ready=("loop", "one.mp4"))
+    visitor = watch(proxy).open("loop").shared().play().until(6)
+    visitor.visitor.wait_for("player.currentTime < 3")
+    visitor.until(6)
+    visitor.no_error()
+    visitor.delivered("one.mp4")
+
+
+def test_an_opted_out_video_is_none_of_our_business(site: Site, watch: Watcher) -> None:
+    proxy = site()
+    visitor = watch(proxy).open("off").play().end()
+    visitor.no_error()
+    assert visitor.eyes["opened"] == 0
+    assert proxy.sent(r"/media/one\.mp4") >= size("one.mp4")
+
+
+@pytest.mark.slow
+def test_the_worker_may_be_ended_by_the_browser_at_any_time(site: Site, watch: Watcher) -> None:
+    proxy = site()
+    visitor = watch(proxy).open("watch/one").shared().play(1).until(1)
+    visitor.visitor.stop_workers()
+    visitor.until(3).seek(6).play(2).end()
+    visitor.no_error()
