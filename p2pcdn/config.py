@@ -131,12 +131,13 @@ class Config:
     ice_servers: tuple[Mapping[str, Any], ...] | None = _option(
         None,
         'STUN and TURN servers as in RTCIceServer: [{"urls": "stun:..."}]. '
-        "Default: a public STUN server; empty: only the local network.",
+        "Default: two public STUN servers; empty: only the local network.",
         "ice?",
     )
     turn_secret: str | None = _option(
         None,
-        "Shared secret for short-lived TURN credentials (coturn `use-auth-secret`).",
+        "Shared secret for short-lived TURN credentials (coturn `use-auth-secret`), made for the "
+        "TURN servers in ice_servers that have none.",
         "str?",
         private=True,
     )

@@ -35,6 +35,7 @@ from p2pcdn.page.transform import PageOptions, is_candidate_type
 from p2pcdn.stats import Recorder
 from p2pcdn.web import assets, coordinator, dashboard, manifest, metrics
 from p2pcdn.web import stats as stats_routes
+from p2pcdn.web.ice import Ice
 
 __all__ = ["INTERNAL", "PATH_SAFE", "Background", "Kind", "Site", "kind_of", "local_path"]
 
@@ -226,9 +227,13 @@ class _Parts:
         self.recorder = Recorder(config, folder=folder)
         self.library = Library(config, site.origin, folder=folder, shareable=site.local)
         self.hub: Hub = open_hub(config, secret=secret, site=str(folder))
+        ice = Ice(config)
         mounted: list[BaseRoute] = [
             *(self.assets.routes() if self.assets is not None else ()),
-            *manifest.routes(self.library, self.hub.issue_token),
+            *manifest.routes(
+                self.library, self.hub.issue_token, ice=ice.servers if ice.fleeting else None
+            ),
+            *ice.routes(),
             *stats_routes.routes(
                 self.recorder,
                 config,

@@ -6,6 +6,7 @@ import ipaddress
 import re
 import time
 from collections.abc import Callable
+from typing import Any
 
 from cachetools import LRUCache
 from starlette.requests import Request
@@ -15,13 +16,13 @@ from starlette.routing import BaseRoute, Route
 from p2pcdn.media.library import Library
 from p2pcdn.media.manifest import Pending, Refusal
 
-__all__ = ["RateLimit", "routes"]
+__all__ = ["PEER_CHARS", "PEER_ID", "RateLimit", "routes"]
 
 IssueToken = Callable[[str, str], tuple[str, int]]
 
 # PeerServer's rule for an id that a client chose, with a bound on its length.
-_PEER = re.compile(r"[A-Za-z0-9]+(?:[ _-][A-Za-z0-9]+)*")
-_PEER_CHARS = 128
+PEER_ID = re.compile(r"[A-Za-z0-9]+(?:[ _-][A-Za-z0-9]+)*")
+PEER_CHARS = 128
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -29,6 +30,7 @@ def routes(
     library: Library,
     issue_token: IssueToken | None,
     *,
+    ice: Callable[[str], list[dict[str, Any]]] | None = None,
     allow: Callable[[str], bool] | None = None,
 ) -> list[BaseRoute]:
     """The endpoint's routes, below the mount.
@@ -37,6 +39,7 @@ def routes(
         library: Finds and makes manifests.
         issue_token: Makes the admission token of `(content key, peer id)`: the token and when
             it expires (unix seconds); None: manifests carry no token.
+        ice: The ICE servers of a peer, where they are not the ones that the loader knows.
         allow: Whether the client at an address may ask once more; default: `RateLimit()`.
     """
     allow = RateLimit() if allow is None else allow
@@ -47,7 +50,7 @@ def routes(
                 Refusal("rate", "too many requests from this address; ask again in a second.")
             )
         peer = request.query_params.get("peer", "")
-        if peer and (len(peer) > _PEER_CHARS or not _PEER.fullmatch(peer)):
+        if peer and (len(peer) > PEER_CHARS or not PEER_ID.fullmatch(peer)):
             return _refused(Refusal("bad-url", "`peer` is not a peer id: letters and digits."))
         urls = request.query_params.getlist("url")
         if len(urls) != 1:
@@ -72,6 +75,8 @@ def routes(
         answer = found.to_json(prefix=visible)
         if issue_token is not None and peer:
             answer["token"], answer["expires"] = issue_token(found.key, peer)
+        if ice is not None and peer:
+            answer["ice"] = ice(peer)
         return JSONResponse(answer, 200, _NO_STORE)
 
     return [Route("/manifest", manifest, methods=["GET"])]
