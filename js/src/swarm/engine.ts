@@ -6,7 +6,7 @@ import type { Content, Engine, EngineStats } from "../engine";
 import { runsOf } from "./bits";
 import { SwarmContent, type Env } from "./content";
 import { Links } from "./links";
-import { askManifest } from "./manifest";
+import { askManifest, type Answer } from "./manifest";
 import { Store } from "./store";
 import { Uploader } from "./uploader";
 import { PEERS, type Run } from "./wire";
@@ -105,12 +105,13 @@ export function createEngine(
     return saveData === true || type === "cellular";
   };
 
+  const rtc: RTCConfiguration = {
+    iceServers: [...config.ice],
+    iceTransportPolicy: config.relayOnly ? "relay" : "all",
+  };
   const links = new Links(
     me,
-    {
-      iceServers: [...config.ice],
-      iceTransportPolicy: config.relayOnly ? "relay" : "all",
-    },
+    rtc,
     deps.mobile ? LINKS_MOBILE : LINKS,
     {
       now,
@@ -289,9 +290,16 @@ export function createEngine(
     return now() + Math.max(5, Math.min(left - RENEW_S, left * 0.8));
   }
 
+  async function manifest(url: string): Promise<Answer> {
+    const answer = await askManifest(deps.fetch, base, url, me);
+    // Links that are made from now on use the fresh credentials.
+    if (typeof answer !== "number" && answer.ice) rtc.iceServers = answer.ice;
+    return answer;
+  }
+
   async function renew(content: SwarmContent, search: Search): Promise<void> {
     search.renewAt = Infinity;
-    const answer = await askManifest(deps.fetch, base, content.url, me);
+    const answer = await manifest(content.url);
     if (closed) return;
     if (typeof answer === "number") search.renewAt = now() + Math.max(answer, 15);
     else if (answer.key !== content.key) content.changed();
@@ -305,7 +313,7 @@ export function createEngine(
   // --- the page's side ----------------------------------------------------------------------
 
   async function open(url: string): Promise<Content | null> {
-    const answer = await askManifest(deps.fetch, base, url, me);
+    const answer = await manifest(url);
     if (closed) return null;
     if (typeof answer === "number") {
       refused.set(url, now() + answer);
