@@ -47,9 +47,8 @@ demo-django: .make/python-demo $(STATIC) ## the Django example, with accounts an
 # --- tests -------------------------------------------------------------------------------
 
 .PHONY: test
-test: system .make/python $(STATIC) .make/node-browser ## everything, real browsers included
-	cd js && npm test --silent
-	$(BIN)/python -m pytest
+test: system check .make/node-browser ## everything but the long matrix, real browsers included
+	$(BIN)/python -m pytest -m "(browser or server) and not slow"
 
 .PHONY: check
 check: .make/python $(STATIC) ## linters, types and the tests that need no server or browser
