@@ -122,6 +122,23 @@ def test_the_loader_does_not_arrive(how: str, proxy: Proxy, watch: Watcher) -> N
     assert rule.hits >= 1
 
 
+@pytest.mark.parametrize("how", ["500", "hang", slow("garbage"), slow("cut")])
+def test_the_engine_does_not_arrive(how: str, proxy: Proxy, watch: Watcher) -> None:
+    match how:
+        case "cut":
+            rule = proxy.cut(r"/engine\.js", 0)
+        case "hang":
+            rule = proxy.hang(r"/engine\.js")
+        case "garbage":
+            rule = proxy.change(r"/engine\.js", lambda _: b"this is no (script")
+        case _:
+            rule = proxy.status(r"/engine\.js", int(how))
+    visitor = watch(proxy).open("watch/one").play().end()
+    assert visitor.eyes["errors"] == []
+    assert visitor.eyes["opened"] == 0
+    assert rule.hits >= 1
+
+
 @pytest.mark.parametrize("how", ["500", "hang", slow("404"), slow("cut"), slow("garbage")])
 def test_the_worker_does_not_arrive(how: str, site: Site, watch: Watcher) -> None:
     proxy = site("starlette-uvicorn", startup_wait="1")
