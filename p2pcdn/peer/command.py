@@ -21,6 +21,7 @@ __all__ = ["add_arguments", "run"]
 
 _STATUS_S = 1.0
 _PLAIN_STATUS_S = 30.0
+_GOODBYE_S = 4.0
 _UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1024, "mi": 1024**2, "gi": 1024**3}
 
 
@@ -97,14 +98,30 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _seed(args: argparse.Namespace) -> int:
-    from p2pcdn.peer.peer import Peer
-    from p2pcdn.peer.seeder import Seeder, find_targets
-
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError, ValueError):
             loop.add_signal_handler(number, stop.set)
+    seeding = loop.create_task(_seed_until(stop, args))
+    stopping = loop.create_task(stop.wait())
+    await asyncio.wait({seeding, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not seeding.done():
+        # Time to say goodbye; a site that does not answer is not waited for.
+        await asyncio.wait({seeding}, timeout=_GOODBYE_S)
+        seeding.cancel()
+    stopping.cancel()
+    try:
+        return await seeding
+    except asyncio.CancelledError:
+        return 0
+
+
+async def _seed_until(stop: asyncio.Event, args: argparse.Namespace) -> int:
+    from p2pcdn.peer.peer import Peer
+    from p2pcdn.peer.seeder import Seeder, find_targets
+
+    loop = asyncio.get_running_loop()
     peer = Peer(
         args.urls[0],
         mount=args.mount,
@@ -114,14 +131,14 @@ async def _seed(args: argparse.Namespace) -> int:
         max_links=args.links,
         recheck_s=args.recheck,
     )
-    async with _until(stop), peer:
+    async with peer:
         seeder = Seeder(peer, await find_targets(peer, args.urls))
         status = _Status(seeder, sys.stderr, quiet=args.quiet)
         end = loop.time() + args.duration if args.duration is not None else None
 
         def over() -> bool:
             status.show(loop.time())
-            if args.once and all(s.settled or s.trouble for s in seeder.seedings):
+            if args.once and all(s.settled or s.stuck for s in seeder.seedings):
                 return True
             return stop.is_set() or (end is not None and loop.time() >= end)
 
@@ -134,24 +151,6 @@ async def _seed(args: argparse.Namespace) -> int:
         reason = seeding.trouble or "there was not enough time to fetch it"
         print(f"p2pcdn seed: {seeding.target}: {reason}", file=sys.stderr)
     return int(bool(lacking))
-
-
-@contextlib.asynccontextmanager
-async def _until(stop: asyncio.Event):  # type: ignore[no-untyped-def]
-    """Ctrl-C also ends what waits for a site that does not answer."""
-    task = asyncio.current_task()
-    assert task is not None
-
-    async def watch() -> None:
-        await stop.wait()
-        await asyncio.sleep(5.0)  # the usual end is on its way
-        task.cancel()
-
-    watching = asyncio.create_task(watch())
-    try:
-        yield
-    finally:
-        watching.cancel()
 
 
 class _Status:

@@ -127,6 +127,11 @@ class Content:
         """Whether all of it is here, or as much as the store takes."""
         return self.complete or self.full
 
+    @property
+    def failing(self) -> bool:
+        """Whether the origin gives nothing and no peer is sending: it may take long."""
+        return (self._final or self._failures >= _ENOUGH) and not self._flights
+
     async def wait(self) -> None:
         """Wait until it is `settled`.
 
@@ -361,8 +366,7 @@ class Content:
     def _raise_if_hopeless(self, segments: range) -> None:
         if self.closed:
             raise ContentChanged(self.trouble or f"{self.url} is not shared any more")
-        failed = self._final or self._failures >= _ENOUGH
-        if failed and not self._flights and not self._offered(segments):
+        if self.failing and not self._offered(segments):
             raise PeerError(f"neither peers nor the origin have it: {self.trouble}")
 
     def _offered(self, segments: range) -> bool:

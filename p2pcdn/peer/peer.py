@@ -30,11 +30,13 @@ from p2pcdn.peer.store import Store
 from p2pcdn.peer.uploader import Uploader
 from p2pcdn.peer.wire import Run
 
-__all__ = ["NotShared", "Peer", "PeerStats"]
+__all__ = ["MAX_CONTENTS", "NotShared", "Peer", "PeerStats"]
 
 log = logging.getLogger("p2pcdn.peer")
 
 _TICK_S = 0.15
+MAX_CONTENTS = 32
+"""No coordinator and no link takes more of one peer."""
 _LISTED = 12
 _EXCHANGED = 8
 _EXCHANGE_S = 20.0
@@ -281,9 +283,14 @@ class Peer:
             await asyncio.sleep(answer.after_s)
 
     def _enter(self, target: str, manifest: Manifest) -> Content:
+        if len(self.contents) >= MAX_CONTENTS:
+            raise PeerError(f"a peer shares at most {MAX_CONTENTS} contents; start another one")
         url = self.site.mount.join(target)
-        content = Content(self._numbers & 0xFFFF, url, target, manifest, self)
-        self._numbers += 1
+        used = {content.number for content in self.contents.values()}
+        while self._numbers in used:
+            self._numbers = (self._numbers + 1) & 0xFFFF
+        content = Content(self._numbers, url, target, manifest, self)
+        self._numbers = (self._numbers + 1) & 0xFFFF
         self.contents[content.key] = content
         renew_at = self._renewal(manifest.expires)
         self._searches[content] = _Search(self.now() + self._recheck_s, renew_at)
@@ -348,7 +355,7 @@ class Peer:
                     content.poke()
         elif type == "REFUSED" and isinstance(payload, dict):
             for content, search in self._searches.items():
-                if content.key == payload.get("content"):
+                if content.key == payload.get("content") and payload.get("reason") != "limit":
                     search.renew_at = min(search.renew_at, self.now())
                     search.check_at = min(search.check_at, self.now() + 5)
         elif isinstance(src, str):

@@ -11,7 +11,7 @@ import httpx
 
 from p2pcdn.peer import PeerError
 from p2pcdn.peer.content import Content
-from p2pcdn.peer.peer import NotShared, Peer
+from p2pcdn.peer.peer import MAX_CONTENTS, NotShared, Peer
 from p2pcdn.peer.site import read_page
 
 __all__ = ["Seeder", "Seeding", "find_targets"]
@@ -33,18 +33,27 @@ class Seeding:
     """Why it is not served, while it is not."""
     retry_at: float = 0.0
     retry_s: float = _RETRY_S
+    opening: asyncio.Task[Content] | None = None
 
     @property
     def settled(self) -> bool:
         """Whether all of it is here, or as much as there is place for."""
         return self.content is not None and not self.content.closed and self.content.settled
 
+    @property
+    def stuck(self) -> bool:
+        """Whether there is little hope for more of it now."""
+        if self.content is None or self.content.closed:
+            return self.trouble is not None
+        return not self.content.settled and self.content.failing
+
 
 async def find_targets(peer: Peer, urls: Sequence[str]) -> list[str]:
     """The paths of the media that these URLs stand for: a page stands for its videos.
 
     Raises:
-        PeerError: A URL does not answer, is of another site, or is a page without a video.
+        PeerError: A URL does not answer, is of another site, or is a page without a video;
+            or they are too many.
     """
     targets: dict[str, None] = {}
     for number, url in enumerate(urls):
@@ -59,6 +68,11 @@ async def find_targets(peer: Peer, urls: Sequence[str]) -> list[str]:
             )
         for video in page.videos:
             targets[peer.site.target(video)] = None
+    if len(targets) > MAX_CONTENTS:
+        raise PeerError(
+            f"{len(targets)} contents are more than the {MAX_CONTENTS} that one peer can share; "
+            "start several, each with some of the URLs"
+        )
     return list(targets)
 
 
@@ -87,13 +101,23 @@ class Seeder:
         return all(seeding.settled for seeding in self.seedings)
 
     async def run(self, until: Callable[[], bool] = lambda: False) -> None:
-        """Seed until `until()` is true (asked several times a second), or for ever."""
-        while not until():
-            for seeding in self.seedings:
-                await self._turn(seeding)
-            await asyncio.sleep(_TURN_S)
+        """Seed until `until()` is true (asked several times a second), or for ever.
 
-    async def _turn(self, seeding: Seeding) -> None:
+        Raises:
+            PeerError: What is to be seeded can never be.
+        """
+        try:
+            while not until():
+                for seeding in self.seedings:
+                    self._turn(seeding)
+                await asyncio.sleep(_TURN_S)
+        finally:
+            tasks = [s.opening for s in self.seedings if s.opening is not None]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _turn(self, seeding: Seeding) -> None:
         content, now = seeding.content, self.peer.now()
         if content is not None:
             if not content.closed:
@@ -101,13 +125,18 @@ class Seeder:
                 return
             log.info("%s: %s", seeding.target, content.trouble or "not shared any more")
             seeding.trouble, seeding.content = content.trouble, None
-        if now < seeding.retry_at:
-            return
+        if seeding.opening is not None:
+            if seeding.opening.done():
+                opening, seeding.opening = seeding.opening, None
+                self._opened(seeding, opening, now)
+        elif now >= seeding.retry_at:
+            # A site that is still hashing a long file is waited for, but not by the others.
+            seeding.opening = asyncio.get_running_loop().create_task(self.peer.seed(seeding.target))
+
+    def _opened(self, seeding: Seeding, opening: asyncio.Task[Content], now: float) -> None:
         try:
-            seeding.content = await self.peer.seed(seeding.target)
-        except PeerError as error:
-            if not isinstance(error, NotShared):
-                raise
+            seeding.content = opening.result()
+        except NotShared as error:
             if seeding.trouble != str(error):
                 log.warning("%s", error)
             seeding.trouble = str(error)

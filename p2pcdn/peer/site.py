@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ _MAX_PAGE_BYTES = 8 * 1024 * 1024
 _CONFIG = b"const P2PCDN_CONFIG="
 _LOADER = re.compile(r"/loader\.js$")
 _MAX_ANCESTORS = 6
+_MAX_LOADERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +54,11 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What was found behind a URL. `loader` is None where no page of p2pcdn was."""
+    """What was found behind a URL. `loaders`: scripts that may be p2pcdn's."""
 
     url: httpx.URL
     html: bool
-    loader: httpx.URL | None = None
+    loaders: tuple[httpx.URL, ...] = ()
     videos: tuple[httpx.URL, ...] = ()
 
 
@@ -75,7 +77,7 @@ async def find_site(
         PeerError: There is no p2pcdn, or no answer.
     """
     page = await read_page(http, url)
-    places = [page.loader] if page.loader else list(_usual_places(page.url))
+    places = list(page.loaders) or list(_usual_places(page.url))
     if mount is not None:
         places = [page.url.join(mount.rstrip("/") + "/loader.js")]
     reason = ""
@@ -86,9 +88,10 @@ async def find_site(
             reason = str(error)
     if mount is None and not page.html:
         # The home page's own word, where the mount has an unusual name.
-        home = await read_page(http, str(page.url.join("/")))
-        if home.loader is not None:
-            return await _read_loader(http, home.loader), page
+        with contextlib.suppress(PeerError):
+            home = await read_page(http, str(page.url.join("/")))
+            for place in home.loaders:
+                return await _read_loader(http, place), page
     where = ", ".join(str(place) for place in places)
     raise PeerError(
         f"no p2pcdn was found for {page.url} (tried {where}: {reason}). Give the URL of a page "
@@ -186,7 +189,7 @@ def _parsed(url: httpx.URL, text: str) -> Page:
         video = _joined(base or url, source)
         if video is not None and _origin(video) == _origin(url):
             videos[video.copy_with(fragment=None)] = None
-    return Page(url, True, loaders[0] if loaders else None, tuple(videos))
+    return Page(url, True, tuple(loaders[:_MAX_LOADERS]), tuple(videos))
 
 
 async def _read_loader(http: httpx.AsyncClient, url: httpx.URL) -> Site:
