@@ -29,7 +29,7 @@ _COMMANDS = (
     _Command("serve", "p2pcdn.web.command", "run a coordinator of its own"),
     _Command("seed", "p2pcdn.peer.command", "join a site's swarms as a peer that stays"),
     _Command("stats", "p2pcdn.stats.command", "say what was saved"),
-    _Command("doctor", "p2pcdn.doctor", "find out why nothing is shared"),
+    _Command("doctor", "p2pcdn.doctor.command", "find out why nothing is shared"),
     _Command("hash", "p2pcdn.media.command", "show what a file's manifest holds"),
 )
 
