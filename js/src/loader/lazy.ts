@@ -44,7 +44,8 @@ export function engineScript(base: URL, version: string, nonce: string): Promise
   return new Promise((resolve, reject) => {
     const script: EngineScript = document.createElement("script");
     script.p2pcdn = resolve;
-    script.onerror = reject;
+    // What has run has called by then; what could not be read (an error page) never will.
+    script.onload = script.onerror = reject;
     script.nonce = nonce;
     script.src = new URL(`engine.js?v=${version}`, base).href;
     document.head.append(script);
