@@ -148,7 +148,7 @@ async def _seed_until(stop: asyncio.Event, args: argparse.Namespace) -> int:
     if not (args.once or args.duration is not None):
         return 0
     for seeding in lacking:
-        reason = seeding.trouble or "there was not enough time to fetch it"
+        reason = seeding.reason or "there was not enough time to fetch it"
         print(f"p2pcdn seed: {seeding.target}: {reason}", file=sys.stderr)
     return int(bool(lacking))
 
@@ -196,7 +196,7 @@ class _Status:
             f"{_amount(stats.uploaded)} sent",
             f"{_amount(rate)}/s",
         ]
-        trouble = seeder.peer.trouble or next((s.trouble for s in seeder.seedings if s.trouble), "")
+        trouble = seeder.peer.trouble or next((s.reason for s in seeder.seedings if s.reason), "")
         return ", ".join(parts) + (f" ({trouble})" if trouble else "")
 
 

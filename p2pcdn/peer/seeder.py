@@ -41,6 +41,11 @@ class Seeding:
         return self.content is not None and not self.content.closed and self.content.settled
 
     @property
+    def reason(self) -> str | None:
+        """Why not all of it is served, where that is known."""
+        return self.trouble or (self.content.trouble if self.content is not None else None)
+
+    @property
     def stuck(self) -> bool:
         """Whether there is little hope for more of it now."""
         if self.content is None or self.content.closed:
@@ -121,7 +126,6 @@ class Seeder:
         content, now = seeding.content, self.peer.now()
         if content is not None:
             if not content.closed:
-                seeding.trouble = None if content.settled else content.trouble
                 return
             log.info("%s: %s", seeding.target, content.trouble or "not shared any more")
             seeding.trouble, seeding.content = content.trouble, None

@@ -88,9 +88,11 @@ async def find_site(
             reason = str(error)
     if mount is None and not page.html:
         # The home page's own word, where the mount has an unusual name.
+        home = Page(page.url, html=False)
         with contextlib.suppress(PeerError):
             home = await read_page(http, str(page.url.join("/")))
-            for place in home.loaders:
+        for place in home.loaders:
+            with contextlib.suppress(PeerError):
                 return await _read_loader(http, place), page
     where = ", ".join(str(place) for place in places)
     raise PeerError(
