@@ -75,8 +75,8 @@ class WSGIMiddleware:
         return response.body(result)
 
     def _take_over(self, environ: Environ, path: str) -> bool:
-        """Serve the coordinator's WebSocket on the server's own connection."""
-        if path != f"{self.config.coordinator_path}/peerjs":
+        """Serve a WebSocket of the coordinator on the server's own connection."""
+        if path.removeprefix(self.config.coordinator_path) not in ("/peerjs", "/tracker"):
             return False
         return take_over(
             environ,

@@ -30,12 +30,14 @@ from p2pcdn.coordinator.events import (
     Send,
     Text,
     Tick,
+    Track,
 )
 from p2pcdn.coordinator.limits import Limits
 from p2pcdn.coordinator.peers import Addresses, Mailbox, Mailboxes, Peer, network_of
 from p2pcdn.coordinator.ranking import DefaultRanker, Ranker
 from p2pcdn.coordinator.speech import Speech
 from p2pcdn.coordinator.streams import MayStream, Streams
+from p2pcdn.coordinator.tracker import Tracker
 
 __all__ = ["Coordinator"]
 
@@ -69,6 +71,7 @@ class Coordinator:
         self._absent = Absent(limits)
         self._contents = Contents(limits, ranker or DefaultRanker(), random)
         self._streams = Streams(limits, random, may_stream)
+        self._tracker = Tracker(limits, self._addresses, random)
         self._speech = Speech(
             limits,
             admission,
@@ -85,6 +88,7 @@ class Coordinator:
         self._handlers: dict[type[Event], Callable[[Any, float], list[Action]]] = {
             Connect: self._connect,
             Restore: self._restore,
+            Track: self._tracker.connect,
             Text: self._text,
             Disconnect: self._disconnect,
             Post: self._post,
@@ -110,6 +114,7 @@ class Coordinator:
             "relayed": self._speech.relayed,
             "refused": self._speech.refused,
             "expired": self._expired,
+            **self._tracker.counts(),
         }
 
     # --- sockets -------------------------------------------------------------------------
@@ -164,7 +169,7 @@ class Coordinator:
         link = event.link
         peer = self._links.get(link)
         if peer is None:
-            return []
+            return self._tracker.hear(link, event.text, now)
         actions: list[Action] = []
         answers: list[str] = []
         self._touch(peer, now, answers)
@@ -183,6 +188,8 @@ class Coordinator:
         peer = self._links.get(event.link)
         if peer is not None:
             self._remove(peer, [])
+        else:
+            self._tracker.disconnect(event.link)
         return []
 
     # --- mailboxes and REST --------------------------------------------------------------
@@ -243,7 +250,7 @@ class Coordinator:
     # --- time ----------------------------------------------------------------------------
 
     def _tick(self, event: Tick, now: float) -> list[Action]:
-        actions: list[Action] = []
+        actions = self._tracker.tick(now)
         for src, dst in self._absent.expire(now):
             sender = self._peers.get(src)
             if sender is not None:

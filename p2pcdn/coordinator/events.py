@@ -24,6 +24,7 @@ __all__ = [
     "Send",
     "Text",
     "Tick",
+    "Track",
 ]
 
 
@@ -53,6 +54,16 @@ class Restore(NamedTuple):
     since: float
     announcements: list[list[Any]]
     streams: list[list[str]]
+
+
+class Track(NamedTuple):
+    """A socket of the WebTorrent tracker was opened. Not None: another coordinator knew it,
+    with `members` of `[info hash, peer id, complete]`; that is believed, as `Restore` is.
+    """
+
+    link: int
+    address: str
+    members: list[list[Any]] | None
 
 
 class Text(NamedTuple):
@@ -130,5 +141,5 @@ class Report(NamedTuple):
     payload: dict[str, Any]
 
 
-Event = Connect | Restore | Text | Disconnect | Post | Call | List | Tick
+Event = Connect | Restore | Track | Text | Disconnect | Post | Call | List | Tick
 Action = Send | Close | Reply | Report

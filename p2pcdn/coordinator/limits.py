@@ -60,6 +60,12 @@ class Limits:
     streams: int = 10_000
     streamers: int = 1024
 
+    tracker_interval_s: float = 60.0
+    """How often a WebTorrent client announces itself; one silent for three of these is dropped."""
+    tracker_offers: int = 20
+    torrents_per_socket: int = 64
+    scraped: int = 64
+
     message_rate: float = 100.0
     message_burst: float = 400.0
     relay_rate: float = 256 * 1024.0

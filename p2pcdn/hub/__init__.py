@@ -20,7 +20,7 @@ from p2pcdn.coordinator.streams import MayStream
 from p2pcdn.hub import wire
 from p2pcdn.hub.elected import ElectedBackend
 from p2pcdn.hub.engine import Engine, HubUnavailable, Settings, local
-from p2pcdn.hub.session import Session
+from p2pcdn.hub.session import Session, TrackerSession
 
 __all__ = [
     "Hub",
@@ -28,6 +28,7 @@ __all__ = [
     "MailboxReply",
     "MailboxRequest",
     "Session",
+    "TrackerSession",
     "open_hub",
 ]
 
@@ -178,6 +179,23 @@ class Hub:
             deliver=deliver,
             close=close,
         )
+
+    def track(
+        self,
+        *,
+        deliver: Callable[[str | list[str]], None],
+        close: Callable[[int, str], None],
+        address: str = "",
+    ) -> TrackerSession:
+        """Register a socket of the WebTorrent tracker; call `start` before.
+
+        Args:
+            deliver, close, address: As for `attach`.
+
+        Returns:
+            The session, to be fed with `receive(text)`, and `detach()` at the socket's end.
+        """
+        return self._here().track(address=address, deliver=deliver, close=close)
 
     async def mailbox(self, request: MailboxRequest) -> MailboxReply:
         """Serve one request of a mailbox peer, on whichever worker it landed.

@@ -27,6 +27,7 @@ from p2pcdn.coordinator.events import (
     Restore,
     Send,
     Text,
+    Track,
 )
 from p2pcdn.hub import wire
 from p2pcdn.hub.backend import LocalBackend, Perform
@@ -117,7 +118,7 @@ class ElectedBackend:
             self._leader.submit(event)
         elif self._to_leader is not None:
             self._to_leader.send(wire.encode(event))
-        elif not isinstance(event, (Connect, Disconnect)):
+        elif not isinstance(event, (Connect, Track, Disconnect)):
             # (Who is here, the sessions know: `introductions` tells it.)
             size = len(event.text) if isinstance(event, Text) else 1024
             if len(self._kept) < _MOST_KEPT and self._kept_chars + size < _MOST_KEPT_CHARS:
@@ -244,7 +245,7 @@ class ElectedBackend:
                 log.warning("a server worker speaks another language (%s): cut off", error)
                 connection.abort()
                 return
-            if isinstance(event, (Connect, Restore)):
+            if isinstance(event, (Connect, Restore, Track)):
                 connection.links.add(base | number)
             elif isinstance(event, Disconnect):
                 connection.links.discard(base | number)

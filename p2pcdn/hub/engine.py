@@ -21,11 +21,12 @@ from p2pcdn.coordinator.events import (
     Reply,
     Send,
     Text,
+    Track,
 )
 from p2pcdn.coordinator.streams import MayStream
 from p2pcdn.errors import P2PCDNError
 from p2pcdn.hub.backend import Backend, LocalBackend, Perform
-from p2pcdn.hub.session import Session
+from p2pcdn.hub.session import Session, TrackerSession
 
 __all__ = ["ANSWER_S", "Engine", "HubUnavailable", "Settings"]
 
@@ -75,7 +76,7 @@ class Engine:
         self.settings = settings
         self.loop = asyncio.get_running_loop()
         self._report = report
-        self._sessions: dict[int, Session] = {}
+        self._sessions: dict[int, Session | TrackerSession] = {}
         self._questions: dict[int, asyncio.Future[Reply]] = {}
         self._numbers = itertools.count(1)
         self._starting: asyncio.Task[None] | None = None
@@ -138,11 +139,25 @@ class Engine:
         self.backend.submit(Connect(session.link, id, token, key, address, loader))
         return session
 
-    def text(self, session: Session, text: str) -> None:
+    def track(
+        self,
+        *,
+        address: str,
+        deliver: Callable[[str | list[str]], None],
+        close: Callable[[int, str], None],
+    ) -> TrackerSession:
+        """Register a socket of the WebTorrent tracker."""
+        number = self._number(self._sessions)
+        session = TrackerSession(self, number, address=address, deliver=deliver, close=close)
+        self._sessions[number] = session
+        self.backend.submit(Track(number, address, None))
+        return session
+
+    def text(self, session: Session | TrackerSession, text: str) -> None:
         """A frame of a session."""
         self.backend.submit(Text(session.link, text))
 
-    def detach(self, session: Session) -> None:
+    def detach(self, session: Session | TrackerSession) -> None:
         """A session's socket is gone."""
         if self._sessions.pop(session.link, None) is not None:
             self.backend.submit(Disconnect(session.link))

@@ -1,4 +1,4 @@
-"""A socket's end in the hub, and what is remembered of it in case its coordinator dies."""
+"""Sockets' ends in the hub, and what is remembered of them in case their coordinator dies."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from p2pcdn.coordinator import Admission, Limits, Verdict
 from p2pcdn.coordinator import messages as m
-from p2pcdn.coordinator.events import Connect, Restore
+from p2pcdn.coordinator.events import Connect, Restore, Track
+from p2pcdn.coordinator.tracker_messages import Announce, read
 
 if TYPE_CHECKING:
     from p2pcdn.hub.engine import Engine
 
-__all__ = ["Memory", "Session"]
+__all__ = ["Memory", "Session", "TrackerSession"]
 
 # Only frames that look like these are parsed a second time. One that hides its type behind
 # escapes is merely not restored.
@@ -163,3 +164,71 @@ class Session:
             ],
             [] if memory is None else [list(name) for name in memory.streams],
         )
+
+
+class TrackerSession:
+    """One socket of the WebTorrent tracker. Made by `Hub.track`; used as a `Session` is."""
+
+    __slots__ = (
+        "_closed",
+        "_engine",
+        "_members",
+        "address",
+        "close",
+        "deliver",
+        "link",
+        "opened",
+    )
+
+    def __init__(
+        self,
+        engine: Engine,
+        link: int,
+        *,
+        address: str,
+        deliver: Callable[[str | list[str]], None],
+        close: Callable[[int, str], None],
+    ) -> None:
+        self._engine = engine
+        self._members: dict[tuple[str, str], bool] = {}
+        self._closed = False
+        self.link = link
+        self.address = address
+        self.deliver = deliver
+        self.close = close
+        self.opened = False
+
+    def receive(self, text: str) -> None:
+        """Hand over one frame from the socket."""
+        if self._closed:
+            return
+        if self._engine.backend.forgetful:
+            self._note(text)
+        self._engine.text(self, text)
+
+    def detach(self) -> None:
+        """The socket is gone (or about to be closed by its owner)."""
+        if not self._closed:
+            self._closed = True
+            self._engine.detach(self)
+
+    def end(self) -> None:
+        """The coordinator has closed this session: nothing more goes in."""
+        self._closed = True
+
+    def introduction(self) -> Track:
+        """What a coordinator that does not know this socket must be told."""
+        members = [[*name, complete] for name, complete in self._members.items()]
+        return Track(self.link, self.address, members)
+
+    def _note(self, text: str) -> None:
+        limits = self._engine.settings.limits
+        message = read(text, limits) if len(text) <= limits.message_bytes else None
+        if not isinstance(message, Announce):
+            return
+        name = (message.info_hash, message.peer_id)
+        if message.event == "stopped":
+            self._members.pop(name, None)
+        elif name in self._members or len(self._members) < limits.torrents_per_socket:
+            done = message.event == "completed" or message.left == 0
+            self._members[name] = done or self._members.get(name, False)

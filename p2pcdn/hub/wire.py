@@ -26,11 +26,12 @@ from p2pcdn.coordinator.events import (
     Restore,
     Send,
     Text,
+    Track,
 )
 
 __all__ = ["COUNTS", "HELLO", "VERSION", "Connection", "decode", "encode"]
 
-VERSION = 1
+VERSION = 2
 
 _HEAD = struct.Struct(">BII")
 _MOST_BODY = 16 * 1024 * 1024
@@ -49,6 +50,7 @@ _KINDS: dict[int, type[Any]] = {
     9: List,
     10: Close,
     11: Reply,
+    12: Track,
 }
 _NUMBERS = {kind: number for number, kind in _KINDS.items()}
 _dumps = json.JSONEncoder(separators=(",", ":")).encode

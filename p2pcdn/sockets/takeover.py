@@ -23,6 +23,7 @@ from p2pcdn.config import Config
 from p2pcdn.hub import Hub
 from p2pcdn.sockets.handshake import Refused, accept
 from p2pcdn.sockets.protocol import Receiver, WebSocketProtocol
+from p2pcdn.web import tracker
 from p2pcdn.web.access import client_address
 from p2pcdn.web.coordinator import allowed
 from p2pcdn.web.coordinator_socket import FOREIGN, LOADER
@@ -124,6 +125,8 @@ async def _serve(
 def _attach(
     protocol: WebSocketProtocol, connection: HTTPConnection, hub: Hub, config: Config
 ) -> Receiver | None:
+    if connection.url.path.endswith(tracker.PATH):
+        return tracker.attach(protocol, connection, hub, allowed=allowed(connection, config))
     if not allowed(connection, config):
         protocol.deliver(FOREIGN)
         protocol.close(1008, "origin")

@@ -18,6 +18,7 @@ from p2pcdn.config import Config
 from p2pcdn.coordinator import origin_allowed
 from p2pcdn.coordinator.messages import ROLES
 from p2pcdn.hub import Hub, HubUnavailable, MailboxRequest
+from p2pcdn.web import tracker
 from p2pcdn.web.access import client_address
 from p2pcdn.web.coordinator_socket import Socket
 
@@ -41,6 +42,7 @@ def routes(hub: Hub, config: Config) -> list[BaseRoute]:
     stream_list = "/{key}/streams/{stream:path}/{role}"
     return [
         WebSocketRoute("/peerjs", Socket(hub, config, allowed)),
+        WebSocketRoute(tracker.PATH, tracker.TrackerSocket(hub, config, allowed)),
         Route("/", _cors(web.info)),
         Route("/mailbox", _cors(web.mailbox), methods=["POST"]),
         Route("/{key}/id", _cors(web.id)),

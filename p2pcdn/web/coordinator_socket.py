@@ -14,9 +14,10 @@ from starlette.types import Receive, Scope, Send
 from p2pcdn.config import Config
 from p2pcdn.coordinator.messages import error
 from p2pcdn.hub import Hub
+from p2pcdn.sockets.protocol import Receiver
 from p2pcdn.web.access import client_address
 
-__all__ = ["FOREIGN", "LOADER", "Socket"]
+__all__ = ["FOREIGN", "LOADER", "Outbox", "Socket"]
 
 log = logging.getLogger("p2pcdn.coordinator")
 
@@ -35,10 +36,13 @@ class Socket:
     An idle peer costs one suspended coroutine; a writer runs only while something waits.
     """
 
+    foreign = FOREIGN
+    """What a page of another site is told."""
+
     def __init__(
         self, hub: Hub, config: Config, allowed: Callable[[HTTPConnection, Config], bool]
     ) -> None:
-        self._hub = hub
+        self.hub = hub
         self._config = config
         self._allowed = allowed
 
@@ -48,20 +52,11 @@ class Socket:
         await receive()  # websocket.connect
         await send({"type": "websocket.accept"})
         if not self._allowed(connection, self._config):
-            await send({"type": "websocket.send", "text": FOREIGN})
+            await send({"type": "websocket.send", "text": self.foreign})
             await send({"type": "websocket.close", "code": 1008, "reason": "origin"})
             return
-        query = connection.query_params
-        outbox = _Outbox(send)
-        session = await self._hub.attach(
-            id=query.get("id", ""),
-            token=query.get("token", ""),
-            key=query.get("key", ""),
-            deliver=outbox.deliver,
-            close=outbox.close,
-            address=client_address(connection),
-            loader=query.get("version", "").startswith(LOADER),
-        )
+        outbox = Outbox(send)
+        session = await self.attach(connection, outbox)
         most = self._config.max_message_bytes
         try:
             while True:
@@ -87,8 +82,21 @@ class Socket:
             session.detach()
             await outbox.end()
 
+    async def attach(self, connection: HTTPConnection, outbox: Outbox) -> Receiver:
+        """The session of a socket that was let in."""
+        query = connection.query_params
+        return await self.hub.attach(
+            id=query.get("id", ""),
+            token=query.get("token", ""),
+            key=query.get("key", ""),
+            deliver=outbox.deliver,
+            close=outbox.close,
+            address=client_address(connection),
+            loader=query.get("version", "").startswith(LOADER),
+        )
 
-class _Outbox:
+
+class Outbox:
     """What waits to be sent to one peer: bounded, in order, one writer at a time."""
 
     __slots__ = ("_bytes", "_closing", "_main", "_send", "_texts", "_timer", "_writer", "cut_off")
