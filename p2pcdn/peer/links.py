@@ -218,18 +218,19 @@ class Links:
 
     async def _accept(self, entry: _Entry, sdp: RTCSessionDescription) -> None:
         await entry.pc.setRemoteDescription(sdp)
-        await self._flush(entry)
+        self._flush(entry)
         await entry.pc.setLocalDescription(await entry.pc.createAnswer())
         self._describe(entry, "ANSWER")
 
     async def _answered(self, entry: _Entry, sdp: RTCSessionDescription) -> None:
         await entry.pc.setRemoteDescription(sdp)
-        await self._flush(entry)
+        self._flush(entry)
 
-    async def _flush(self, entry: _Entry) -> None:
+    def _flush(self, entry: _Entry) -> None:
         early, entry.early = entry.early or [], None
         for candidate in early:
-            await self._add(entry, candidate)
+            # Looking up a browser's mDNS name takes time that an answer need not wait for.
+            self._go(self._add(entry, candidate), None)
 
     async def _add(self, entry: _Entry, candidate: RTCIceCandidate) -> None:
         # A name that does not resolve, an address family that is not here: others will do.
