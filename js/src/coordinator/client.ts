@@ -100,16 +100,24 @@ export class Client {
   // --- WebSocket ----------------------------------------------------------------------------
 
   private connect(): void {
-    if (!this.useSocket) return this.postIn(0);
+    if (!this.useSocket) {
+      this.postIn(0);
+      return;
+    }
     const { base, key, id, token, version } = this.options;
     const url = new URL("peerjs", base);
     url.protocol = url.protocol.replace("http", "ws");
     url.search = new URLSearchParams({ key, id, token, version }).toString();
-    let socket: WebSocket;
+    let socket: WebSocket | undefined;
     try {
-      socket = new this.deps.WebSocket!(url);
+      if (this.deps.WebSocket) socket = new this.deps.WebSocket(url);
     } catch {
-      return this.lost();
+      // Forbidden here, by a policy of the page perhaps.
+    }
+    if (!socket) {
+      this.useSocket = false;
+      this.lost();
+      return;
     }
     this.socket = socket;
     let settled = false;
@@ -134,7 +142,9 @@ export class Client {
         this.failures = 0;
         const waiting = this.waiting.splice(0);
         this.tell(message);
-        waiting.forEach((m) => this.send(m));
+        waiting.forEach((m) => {
+          this.send(m);
+        });
       } else if (message?.type === "ERROR" || message?.type === "ID-TAKEN") end();
       else if (message) this.tell(message);
     };
@@ -159,7 +169,10 @@ export class Client {
     clearTimeout(this.timer);
     this.dueAt = Infinity;
     const delay = first ? 0 : wait * (0.5 + this.deps.random());
-    if (this.useSocket) this.timer = setTimeout(() => this.connect(), delay);
+    if (this.useSocket)
+      this.timer = setTimeout(() => {
+        this.connect();
+      }, delay);
     else this.postIn(delay);
   }
 
@@ -222,7 +235,7 @@ export class Client {
       cache: "no-store",
       signal: AbortSignal.timeout(10_000),
     });
-    if (!response.ok) throw new Error(`the mailbox answered ${response.status}`);
+    if (!response.ok) throw new Error("the mailbox does not answer");
     return (await response.json()) as { messages?: unknown; wait?: unknown };
   }
 

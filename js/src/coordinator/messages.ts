@@ -65,11 +65,10 @@ export function signal(payload: unknown): Signal | null {
 }
 
 /** The answer to SOURCES: a request id and ids of peers, best first. */
-export function sources(payload: unknown): { rid: unknown; ids: string[] } | null {
+export function sources(payload: unknown): { rid: unknown; ids: string[] } {
   const p = payload as { rid?: unknown; peers?: unknown } | null | undefined;
-  if (!p || !Array.isArray(p.peers)) return null;
-  const ids = (p.peers as ({ id?: unknown } | null)[])
+  const ids = ((Array.isArray(p?.peers) ? p.peers : []) as ({ id?: unknown } | null)[])
     .map((peer) => peer?.id)
     .filter((id): id is string => typeof id === "string");
-  return { rid: p.rid, ids };
+  return { rid: p?.rid, ids };
 }

@@ -15,14 +15,14 @@ export type Span = readonly [number, number];
 export function subtract(span: Span, others: Iterable<Span>): Span[] {
   let rest: Span[] = [span];
   for (const [from, to] of others) {
-    rest = rest.flatMap(([a, b]): Span[] =>
-      from >= b || to <= a
-        ? [[a, b]]
-        : ([
-            [a, Math.min(from, b)],
-            [Math.max(to, a), b],
-          ].filter(([x, y]) => x! < y!) as unknown as Span[]),
-    );
+    rest = rest.flatMap(([a, b]) => {
+      if (from >= b || to <= a) return [[a, b] as const];
+      const both: Span[] = [
+        [a, Math.min(from, b)],
+        [Math.max(to, a), b],
+      ];
+      return both.filter(([x, y]) => x < y);
+    });
   }
   return rest;
 }
@@ -57,7 +57,7 @@ export class Assembly {
     const merged: Part[] = [];
     for (const p of this.parts) {
       const last = merged[merged.length - 1];
-      if (last && last.to === p.from && last.source === p.source) last.to = p.to;
+      if (last?.to === p.from && last.source === p.source) last.to = p.to;
       else merged.push(p);
     }
     this.parts = merged;

@@ -6,7 +6,7 @@ import { needs, type Read } from "./clock";
 import type { Link, PeerFlight, Shared } from "./link";
 import type { Manifest } from "./manifest";
 import { Origin, OriginFlight, type Sink } from "./origin";
-import { decide, type Flight, type PeerView } from "./scheduler";
+import { decide, type PeerView } from "./scheduler";
 import type { Shelf, Store } from "./store";
 import { Hashes } from "./verify";
 import { CLAIM, HAVE, LEAVE, UNHAVE, type Run } from "./wire";
@@ -110,7 +110,9 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
   async *read(start: number, end: number, signal: AbortSignal): AsyncGenerator<Uint8Array> {
     const read: Read = { at: start, end: Math.min(end, this.size), waiting: null };
     this.reads.push(read);
-    const wake = (): void => this.tell();
+    const wake = (): void => {
+      this.tell();
+    };
     signal.addEventListener("abort", wake);
     try {
       while (read.at < read.end) {
@@ -341,7 +343,8 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
       if (liars.size) this.env.blame(this, liars);
       this.hold(segment, making.data);
     } else if (own === making.data.length) {
-      return this.stale();
+      this.stale();
+      return;
     } else {
       const failures = (this.failures.get(segment) ?? 0) + 1;
       this.failures.set(segment, failures);
@@ -477,7 +480,7 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
       this.startRun = START_RUN;
       this.starvingSince = now;
     } else if (this.starvingSince === -Infinity) this.starvingSince = now;
-    const flights: Flight[] = [...this.origin.flights];
+    const flights: (OriginFlight | PeerFlight)[] = [...this.origin.flights];
     for (const link of this.env.links())
       for (const f of link.flights.values()) if (f.content === this) flights.push(f);
     const expecting = this.env.expecting(this);
@@ -507,8 +510,9 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
     );
     let claiming = false;
     for (const action of actions) {
-      if (action.do === "trim") this.origin.trim(action.flight as OriginFlight, action.to);
-      else if (action.do === "peer") {
+      if (action.do === "trim") {
+        if (action.flight instanceof OriginFlight) this.origin.trim(action.flight, action.to);
+      } else if (action.do === "peer") {
         for (const link of this.env.links())
           if (link.id === action.peer) link.request(this, action.span);
       } else {

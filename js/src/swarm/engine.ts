@@ -25,6 +25,8 @@ export interface EngineDeps {
   /** The Network Information API's answer, where there is one. */
   connection(): { readonly saveData?: boolean; readonly type?: string } | undefined;
   readonly mobile: boolean;
+  /** Instead of a random one. */
+  readonly id?: string;
 }
 
 interface Network {
@@ -43,7 +45,7 @@ function browser(): EngineDeps {
     now: () => performance.now() / 1000,
     random: () => Math.random(),
     connection: () => nav.connection,
-    mobile: nav.userAgentData?.mobile ?? /Mobi/.test(nav.userAgent),
+    mobile: nav.userAgentData?.mobile ?? nav.userAgent.includes("Mobi"),
   };
 }
 
@@ -84,8 +86,8 @@ export function createEngine(
     ...(given.fetch && given.subtle ? {} : browser()),
     ...given,
   } as EngineDeps;
-  const { now, random } = deps;
-  const me = randomId();
+  const now = (): number => deps.now();
+  const me = deps.id ?? randomId();
   const byUrl = new Map<string, SwarmContent>();
   const byKey = new Map<string, SwarmContent>();
   const asking = new Map<string, Promise<Content | null>>();
@@ -118,8 +120,12 @@ export function createEngine(
       contents: byKey,
       mayUpload: () => !saving() && config.uploadLimit !== 0,
       uploadCap: () => uploader.cap,
-      serve: () => uploader.pump(),
-      drained: () => uploader.pump(),
+      serve: () => {
+        uploader.pump();
+      },
+      drained: () => {
+        uploader.pump();
+      },
       signal: (message) => client?.send(message),
       heardOf: (key, ids) => {
         const content = byKey.get(key);
@@ -142,7 +148,7 @@ export function createEngine(
     fetch: deps.fetch,
     subtle: deps.subtle,
     now,
-    random,
+    random: () => deps.random(),
     links: () => links.open(),
     expecting: (content) => {
       const search = searches.get(content);
@@ -164,7 +170,9 @@ export function createEngine(
       client?.send({ type: "REPORT", payload: { content: content.key, bad } });
       for (const id of bad) links.drop(id, SHUN_LIAR_S);
     },
-    stale: (content) => forget(content),
+    stale: (content) => {
+      forget(content);
+    },
   };
 
   function pokeAll(): void {
@@ -203,12 +211,12 @@ export function createEngine(
 
   function heard({ type, src, payload }: Incoming): void {
     if (type === "SOURCES") {
-      const answer = sources(payload);
+      const { rid, ids } = sources(payload);
       for (const [content, search] of searches) {
-        if (!answer || answer.rid !== content.number) continue;
+        if (rid !== content.number) continue;
         search.answered = true;
-        search.named = answer.ids.length;
-        links.offer(answer.ids);
+        search.named = ids.length;
+        links.offer(ids);
         content.poke();
       }
     } else if (type === "REFUSED") {
@@ -344,7 +352,7 @@ export function createEngine(
 
   return {
     async content(url) {
-      const clean = url.split("#")[0]!;
+      const clean = plain(url);
       try {
         const there = byUrl.get(clean);
         if (there || closed) return there ?? null;
@@ -359,7 +367,7 @@ export function createEngine(
         return null;
       }
     },
-    known: (url) => byUrl.get(url.split("#")[0]!) ?? null,
+    known: (url) => byUrl.get(plain(url)) ?? null,
     stats(): EngineStats {
       return {
         id: me,
@@ -379,6 +387,8 @@ export function createEngine(
     },
   };
 }
+
+const plain = (url: string): string => url.replace(/#.*/s, "");
 
 /** 128 random bits: who guesses an id and its token could take them over. */
 function randomId(): string {

@@ -335,18 +335,30 @@ export class Link implements Outlet {
   }
 
   private order(c: number, rid: number, segment: number, offset: number, length: number): void {
-    const refuse = (reason: number): void => this.say({ type: wire.REJECT, rid, reason });
+    const refuse = (reason: number): void => {
+      this.say({ type: wire.REJECT, rid, reason });
+    };
     const content = this.host.contents.get(this.remotes.get(c)?.key ?? "");
-    if (!content) return refuse(wire.UNKNOWN_CONTENT);
+    if (!content) {
+      refuse(wire.UNKNOWN_CONTENT);
+      return;
+    }
     const { segmentBytes, size, held } = content;
     this.need(segment < held.size);
     this.need(offset + length <= Math.min(segmentBytes, size - segment * segmentBytes));
-    if (!this.host.mayUpload()) return refuse(wire.UPLOAD_OFF);
+    if (!this.host.mayUpload()) {
+      refuse(wire.UPLOAD_OFF);
+      return;
+    }
     const bytes = content.bytes(segment)?.subarray(offset, offset + length);
-    if (!bytes) return refuse(wire.NOT_HELD);
+    if (!bytes) {
+      refuse(wire.NOT_HELD);
+      return;
+    }
     const waiting = this.orders.reduce((sum, o) => sum + o.bytes.length - o.sent, 0);
     if (this.orders.length >= MAX_ORDERS || waiting + length > MAX_ORDERED_BYTES) {
-      return refuse(wire.BUSY);
+      refuse(wire.BUSY);
+      return;
     }
     const order: Order & { content: Shared } = { rid, bytes, offset, sent: 0, content };
     this.orders.push(order);
@@ -358,7 +370,8 @@ export class Link implements Outlet {
     if (!flight) {
       // Still under way when we cancelled; more than that nobody asked for.
       this.forgiven -= bytes.length;
-      return this.need(this.forgiven >= 0);
+      this.need(this.forgiven >= 0);
+      return;
     }
     const { content, segment } = flight;
     const at = segment * content.segmentBytes + offset;

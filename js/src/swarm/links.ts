@@ -93,7 +93,9 @@ export class Links {
 
   /** A message of another loader, over the coordinator. */
   heard(type: string, src: string, signal: Signal): void {
-    void this.answer(type, src, signal).catch(() => this.drop(src, 5));
+    void this.answer(type, src, signal).catch(() => {
+      this.drop(src, 5);
+    });
   }
 
   /** Ends the connection and keeps away from the peer for a while. */
@@ -239,7 +241,9 @@ export class Links {
     const channel = pc.createDataChannel("p2pcdn", { negotiated: true, id: 0 });
     channel.binaryType = "arraybuffer";
     channel.bufferedAmountLowThreshold = HIGH_WATER / 2;
-    channel.onbufferedamountlow = (): void => this.host.drained();
+    channel.onbufferedamountlow = (): void => {
+      this.host.drained();
+    };
     channel.onopen = (): void => {
       if (!current() || entry.link) return;
       entry.link = new Link(id, channel, {

@@ -1,3 +1,4 @@
+/* eslint @typescript-eslint/restrict-template-expressions: ["error", { "allowNumber": true }] */
 /** Byte ranges from the site's own route, which always stays a working source. */
 import { ORIGIN_MARK } from "../engine";
 import { ORIGIN, type Span } from "./assembly";
@@ -58,6 +59,7 @@ export class Origin {
   readonly flights = new Set<OriginFlight>();
   private failures = 0;
   private measured = false;
+  private heard = false;
   private wake: (() => void) | undefined;
 
   constructor(
@@ -149,7 +151,10 @@ export class Origin {
         const now = this.now();
         if (!first) {
           first = now;
-          this.latency = 0.6 * this.latency + 0.4 * (now - started);
+          // Believed at once the first time.
+          const weight = this.heard ? 0.4 : 1;
+          this.heard = true;
+          this.latency += weight * (now - started - this.latency);
         }
         flight.heard = now;
         count += bytes.length;

@@ -93,8 +93,9 @@ export type Action<F extends Flight = Flight> =
   /** Let a flight end at `to`; at or before its `from`: cancel it. */
   | { readonly do: "trim"; readonly flight: F; readonly to: number };
 
-/** Kept in hand against the jitter of clocks, timers and queues. */
+/** Kept in hand against the jitter of clocks, timers and queues; less while a link comes up. */
 const GUARD_S = 0.4;
+const GUARD_EXPECTING_S = 0.25;
 /** A peer may be that much later than the origin when the player is waiting already. */
 const PATIENCE_S = 0.1;
 /** The next in rank takes a segment over when the one before has not claimed it for that long. */
@@ -121,14 +122,14 @@ const LONE_RUN_S = 2;
  * How far beyond the first segment that nobody holds the swarm fetches: what the origin sends in
  * that time. A scarce origin's bytes go where they are needed first.
  */
-const FRONTIER_S = 4;
+const FRONTIER_S = 3;
 const MAX_WANTED = 384;
 /** Bytes so much later in play are another place of the medium: a seek, an index at the end. */
 const SAME_PLACE_S = 10;
 
 /** FNV-1a with an avalanche: a number that every peer computes alike. */
-function hash(text: string): number {
-  let h = 0x811c9dc5;
+function hash(salt: number, text: string): number {
+  let h = 0x811c9dc5 ^ Math.imul(salt, 0x9e3779b1);
   for (let i = 0; i < text.length; i++) h = Math.imul(h ^ text.charCodeAt(i), 0x01000193);
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
   return (h ^ (h >>> 13)) >>> 0;
@@ -139,9 +140,9 @@ function hash(text: string): number {
  * (rendezvous hashing: everybody who knows the same peers computes the same queue).
  */
 function rank(group: number, me: string, others: readonly string[]): number {
-  const mine = hash(`${group}/${me}`);
+  const mine = hash(group, me);
   return others.filter((id) => {
-    const theirs = hash(`${group}/${id}`);
+    const theirs = hash(group, id);
     return theirs > mine || (theirs === mine && id > me);
   }).length;
 }
@@ -188,7 +189,7 @@ export function decide<F extends Flight>(
   const originEta = (bytes: number): number =>
     Math.max(0, origin.retryAt - now) + origin.latency + bytes / origin.rate;
   const urgent = (at: number, bytes: number): boolean =>
-    left(at) <= 1.5 * originEta(bytes) + GUARD_S;
+    left(at) <= 1.5 * originEta(bytes) + (s.expecting ? GUARD_EXPECTING_S : GUARD_S);
 
   // Peers answer in the order of asking, so what was asked before delays what was asked after.
   const ahead = new Map<string, number>();
@@ -343,7 +344,7 @@ export function decide<F extends Flight>(
               ? "deadline"
               : held
                 ? "busy"
-                : peers.length
+                : peers.length || s.expecting
                   ? "urgent"
                   : "no-peer";
         askOrigin(a, b, cause, false);
@@ -353,7 +354,7 @@ export function decide<F extends Flight>(
         askOrigin(a, b, peers.length ? "seed" : "no-peer", true);
       }
     }
-    if (!cover.length || (open.length && open[0]![0] === from)) return;
+    if (!cover.length || open[0]?.[0] === from) return;
     // On its way, but soon enough?
     const eta = Math.min(...cover.map((f) => etaOf(f, to)));
     const fromOrigin = cover.some((f) => f.source === ORIGIN);
@@ -381,7 +382,7 @@ export function decide<F extends Flight>(
   }
   for (const key of s.since.keys()) if (!wanted.has(key < 0 ? -1 - key : key)) s.since.delete(key);
   for (const seg of wanted.keys()) if (seg < frontier && !holders(seg)) frontier = seg;
-  frontier += Math.max(perGroup, (FRONTIER_S * origin.rate) / segmentBytes);
+  frontier += Math.max(1, (FRONTIER_S * origin.rate) / segmentBytes);
 
   // What the origin was to send later and peers now have, or are fetching: not from the origin.
   for (const f of s.flights) {
@@ -409,7 +410,7 @@ export function decide<F extends Flight>(
     const need = left(at);
     return need <= IN_ORDER_S
       ? { seg, at, tier: 0, key: need }
-      : { seg, at, tier: 1 + holders(seg), key: peers.length ? hash(`${s.me}/${seg}`) : need };
+      : { seg, at, tier: 1 + holders(seg), key: peers.length ? hash(seg, s.me) : need };
   });
   // A segment that nobody holds is fetched in playing order by whoever it is.
   for (const o of order) if (o.tier === 1) o.key = left(o.at);

@@ -66,9 +66,9 @@ export class Uploader {
     // Round robin, one message each: a greedy peer waits for the modest ones.
     for (let idle = 0; this.tokens > 0 && this.outlets.size > 0 && idle < this.outlets.size;) {
       const outlets = [...this.outlets];
-      const outlet = outlets[this.next++ % outlets.length]!;
-      const order = outlet.orders[0];
-      if (!order || outlet.backlog() >= HIGH_WATER) {
+      const outlet = outlets[this.next++ % outlets.length];
+      const order = outlet?.orders[0];
+      if (!outlet || !order || outlet.backlog() >= HIGH_WATER) {
         idle++;
         continue;
       }
@@ -90,7 +90,12 @@ export class Uploader {
     if (this.tokens <= 0) this.hungry = true;
     // A full channel calls again when it has drained; the timer is for the bucket.
     const wait = this.tokens > 0 ? SAMPLE_S : (MAX_DATA - this.tokens) / this.cap;
-    this.timer = setTimeout(() => this.pump(), Math.ceil(Math.min(1, wait) * 1000));
+    this.timer = setTimeout(
+      () => {
+        this.pump();
+      },
+      Math.ceil(Math.min(1, wait) * 1000),
+    );
   }
 
   stop(): void {

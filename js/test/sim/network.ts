@@ -1,3 +1,5 @@
+/* eslint-disable @typescript-eslint/no-non-null-assertion -- a test that fails there fails rightly */
+/* eslint @typescript-eslint/restrict-template-expressions: ["error", { "allowNumber": true }] */
 /** Data channels and an origin in virtual time: rates, latencies, queues. */
 import type { Clock } from "./clock";
 

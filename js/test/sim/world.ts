@@ -1,3 +1,4 @@
+/* eslint-disable @typescript-eslint/no-non-null-assertion -- a test that fails there fails rightly */
 /** A site, its visitors and their players, in virtual time. The engine is the real one. */
 import { createHash } from "node:crypto";
 import { createEngine } from "../../src/swarm/engine";
@@ -61,7 +62,11 @@ export class World {
     );
     const hashes: Buffer[] = [];
     for (let at = 0; at < size; at += segmentBytes) {
-      hashes.push(createHash("sha256").update(file.subarray(at, at + segmentBytes)).digest());
+      hashes.push(
+        createHash("sha256")
+          .update(file.subarray(at, at + segmentBytes))
+          .digest(),
+      );
     }
     this.manifest = {
       key: "0".repeat(32),
@@ -115,13 +120,17 @@ export class World {
       },
       new URL("http://site/p2pcdn/loader.js"),
       {
-        fetch: (input, init) => this.fetch(own, String(input), init ?? {}),
+        fetch: (input, init) => this.fetch(own, input as string, init ?? {}),
         WebSocket: undefined,
         RTCPeerConnection: this.rtc.of(me),
         subtle: {
           digest: (_name, bytes) =>
             Promise.resolve(
-              new Uint8Array(createHash("sha256").update(bytes as Uint8Array).digest()).buffer,
+              new Uint8Array(
+                createHash("sha256")
+                  .update(bytes as Uint8Array)
+                  .digest(),
+              ).buffer,
             ),
         },
         sendBeacon: undefined,
@@ -129,6 +138,7 @@ export class World {
         random: this.random,
         connection: () => undefined,
         mobile: false,
+        id: `${this.random().toString(36).slice(2, 12)}x${n.toString()}`,
       },
     );
     this.engines.push(engine);
@@ -146,7 +156,7 @@ export class World {
       causes: {},
       intact: true,
     };
-    let gone = false;
+    let gone = false as boolean;
     const reading = (async () => {
       let at = 0;
       for await (const piece of content.read(0, content.size, new AbortController().signal)) {
@@ -197,7 +207,7 @@ export class World {
     const body =
       pathname === "/p2pcdn/manifest"
         ? this.manifest
-        : this.coordinator.post(JSON.parse(String(init.body)) as never);
+        : this.coordinator.post(JSON.parse(init.body as string) as never);
     await this.clock.sleep(own.latency);
     // A copy, as over a wire.
     return new Response(JSON.stringify(body), { headers: { "Content-Type": "application/json" } });

@@ -1,3 +1,4 @@
+/* eslint-disable @typescript-eslint/no-non-null-assertion -- a test that fails there fails rightly */
 import { beforeEach, describe, expect, test } from "vitest";
 import { Bits } from "../../src/swarm/bits";
 import { Link, type Channel, type Host, type PeerFlight, type Shared } from "../../src/swarm/link";
@@ -90,24 +91,69 @@ test("what was asked comes in order and is handed on", () => {
 
 describe("a peer that breaks the protocol loses the link", () => {
   test.each([
-    ["by DATA at another offset", (rid: number) => data(rid, 16384)],
-    ["by the same DATA twice", (rid: number) => (data(rid, 0), data(rid, 0))],
-    ["by more DATA than asked", (rid: number) => (data(rid, 0), data(rid, 16384))],
-    ["by DATA nobody asked for", (rid: number) => data(rid + 1, 0)],
-    ["by text", () => link.hear("hello")],
-    ["by a giant frame", () => link.hear(new ArrayBuffer(70_000))],
-    ["by a HAVE beyond the content", () => hear({ type: wire.HAVE, c: 7, runs: [[3, 2]] })],
+    [
+      "by DATA at another offset",
+      (rid: number) => {
+        data(rid, 16384);
+      },
+    ],
+    [
+      "by the same DATA twice",
+      (rid: number) => {
+        [0, 0].forEach((at) => {
+          data(rid, at);
+        });
+      },
+    ],
+    [
+      "by more DATA than asked",
+      (rid: number) => {
+        [0, 16384].forEach((at) => {
+          data(rid, at);
+        });
+      },
+    ],
+    [
+      "by DATA nobody asked for",
+      (rid: number) => {
+        data(rid + 1, 0);
+      },
+    ],
+    [
+      "by text",
+      () => {
+        link.hear("hello");
+      },
+    ],
+    [
+      "by a giant frame",
+      () => {
+        link.hear(new ArrayBuffer(70_000));
+      },
+    ],
+    [
+      "by a HAVE beyond the content",
+      () => {
+        hear({ type: wire.HAVE, c: 7, runs: [[3, 2]] });
+      },
+    ],
     [
       "by a JOIN of another length",
-      () => hear({ type: wire.JOIN, c: 8, key: KEY, segments: 5, held: new Uint8Array(1) }),
+      () => {
+        hear({ type: wire.JOIN, c: 8, key: KEY, segments: 5, held: new Uint8Array(1) });
+      },
     ],
     [
       "by a REQUEST beyond the segment",
-      () => hear({ type: wire.REQUEST, c: 7, rid: 1, segment: 3, offset: 0, length: SEGMENT }),
+      () => {
+        hear({ type: wire.REQUEST, c: 7, rid: 1, segment: 3, offset: 0, length: SEGMENT });
+      },
     ],
     [
       "by a REQUEST beyond the content",
-      () => hear({ type: wire.REQUEST, c: 7, rid: 1, segment: 4, offset: 0, length: 1 }),
+      () => {
+        hear({ type: wire.REQUEST, c: 7, rid: 1, segment: 4, offset: 0, length: 1 });
+      },
     ],
   ])("%s", (_name, breach) => {
     join();

@@ -1,3 +1,4 @@
+/* eslint-disable @typescript-eslint/no-non-null-assertion -- a test that fails there fails rightly */
 import { describe, expect, test } from "vitest";
 import { ORIGIN, type Span } from "../../src/swarm/assembly";
 import {

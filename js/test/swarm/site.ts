@@ -1,8 +1,11 @@
+/* eslint-disable @typescript-eslint/no-non-null-assertion -- a test that fails there fails rightly */
+/* eslint @typescript-eslint/restrict-template-expressions: ["error", { "allowNumber": true }] */
 /** A small real site on a real port: manifest, a file by Range, a mailbox coordinator. */
 import { createHash, randomBytes } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { createRequire } from "node:module";
+import { Mailboxes } from "../sim/coordinator";
 import { createEngine, type EngineDeps } from "../../src/swarm/engine";
 import type { LoaderConfig } from "../../src/config";
 import type { Engine, EngineStats, Playback } from "../../src/engine";
@@ -11,11 +14,6 @@ const require = createRequire(new URL("../../../tests/browser/package.json", imp
 export const wrtc = require("@roamhq/wrtc") as {
   RTCPeerConnection: typeof globalThis.RTCPeerConnection;
 };
-
-interface Mailbox {
-  token: string;
-  queue: unknown[];
-}
 
 export interface SiteOptions {
   size?: number;
@@ -36,6 +34,7 @@ export class Site {
   mediaStatus = 0;
   manifestStatus = 200;
   manifestAsked = 0;
+  retryAfter = 0.05;
   coordinatorDown = false;
   /** Milliseconds before a media answer. */
   delayMs = 0;
@@ -44,9 +43,7 @@ export class Site {
   /** Bytes per second of all media answers together; 0: unlimited. */
   capacity = 0;
   private freeAt = 0;
-  reports: unknown[] = [];
-  readonly announced = new Map<string, Set<string>>();
-  private readonly boxes = new Map<string, Mailbox>();
+  readonly coordinator = new Mailboxes(0.05);
   private readonly server = createServer((req, res) => void this.handle(req, res));
   private base = "";
   private readonly engines: Engine[] = [];
@@ -125,8 +122,11 @@ export class Site {
     };
     if (url.pathname === "/p2pcdn/manifest") {
       this.manifestAsked++;
-      if (this.manifestStatus !== 200) return json(this.manifestStatus, { retry_after: 0.05 });
-      return json(200, {
+      if (this.manifestStatus !== 200) {
+        json(this.manifestStatus, { retry_after: this.retryAfter });
+        return;
+      }
+      json(200, {
         key: this.key,
         url: "/media/a.mp4",
         size: this.file.length,
@@ -136,42 +136,16 @@ export class Site {
         token: "t",
         expires: Date.now() / 1000 + 3600,
       });
+      return;
     }
     if (url.pathname === "/peerjs/mailbox") {
       if (this.coordinatorDown) return void req.socket.destroy();
       const chunks: Buffer[] = [];
       for await (const chunk of req) chunks.push(chunk as Buffer);
-      return json(200, this.post(JSON.parse(Buffer.concat(chunks).toString()) as never));
+      json(200, this.coordinator.post(JSON.parse(Buffer.concat(chunks).toString()) as never));
+      return;
     }
     await this.media(req, res);
-  }
-
-  private post(body: { id: string; token: string; messages: never[]; leave?: boolean }): unknown {
-    const answer: unknown[] = [];
-    let box = this.boxes.get(body.id);
-    if (!box) {
-      this.boxes.set(body.id, (box = { token: body.token, queue: [] }));
-      answer.push({ type: "OPEN" });
-    }
-    for (const message of body.messages as { type: string; dst?: string; payload: never }[]) {
-      const { content, rid } = (message.payload ?? {}) as { content?: string; rid?: number };
-      const peers = this.announced.get(content ?? "") ?? new Set();
-      if (message.type === "ANNOUNCE") this.announced.set(content!, peers.add(body.id));
-      else if (message.type === "WITHDRAW") peers.delete(body.id);
-      else if (message.type === "REPORT") this.reports.push(message.payload);
-      else if (message.type === "SOURCES") {
-        const list = [...peers].filter((id) => id !== body.id).map((id) => ({ id }));
-        answer.push({ type: "SOURCES", payload: { rid, content, peers: list } });
-      } else if (message.dst) {
-        const { type, payload } = message;
-        this.boxes.get(message.dst)?.queue.push({ type, src: body.id, payload });
-      }
-    }
-    if (body.leave) {
-      this.boxes.delete(body.id);
-      for (const peers of this.announced.values()) peers.delete(body.id);
-    }
-    return { messages: [...answer, ...box.queue.splice(0)], wait: 0.05 };
   }
 
   private async media(req: IncomingMessage, res: ServerResponse): Promise<void> {

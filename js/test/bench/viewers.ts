@@ -1,12 +1,14 @@
+/* eslint @typescript-eslint/restrict-template-expressions: ["error", { "allowNumber": true, "allowBoolean": true }] */
+/* eslint-disable @typescript-eslint/no-non-null-assertion -- a test that fails there fails rightly */
 /**
  * Several viewers of one video in one process, over real data channels and real HTTP.
  *
- *   node build.mjs is not needed: npx esbuild bench/viewers.ts --bundle --platform=node \
+ *   node build.mjs is not needed: npx esbuild test/bench/viewers.ts --bundle --platform=node \
  *     --format=esm --outfile=/tmp/viewers.mjs && node /tmp/viewers.mjs viewers=8 every=3 seconds=60
  *
  * Prints copies of the file that the origin sent, stalls, and the time to a first frame.
  */
-import { Player, Site, first } from "../test/swarm/site";
+import { Player, Site, first } from "../swarm/site";
 
 const options: Record<string, number> = {
   viewers: 8,
@@ -52,7 +54,7 @@ async function watch(n: number): Promise<Result | null> {
   const player = new Player(seconds!);
   content.attach(player);
   let bytes = 0;
-  let dead = false;
+  let dead = false as boolean;
   void (async () => {
     for await (const piece of content.read(0, size, new AbortController().signal)) {
       bytes += piece.length;

@@ -1,0 +1,70 @@
+/** What a swarm costs its origin, in virtual time: the real engine, the same result each time. */
+import { expect, test, vi } from "vitest";
+import { World, type Options, type Viewing } from "./world";
+
+vi.setConfig({ testTimeout: 60_000 });
+
+/** 1.1 Mbit/s. */
+const MEDIUM = { seconds: 60, bytesPerS: 137_500 };
+
+interface Plan extends Partial<Options> {
+  viewers: number;
+  everyS: number;
+  /** Every second one is killed after so many seconds of play. */
+  killS?: number;
+}
+
+async function visits({ viewers, everyS, killS, ...options }: Plan): Promise<[World, Viewing[]]> {
+  const world = new World({ ...MEDIUM, origin: 12.5e6, ...options });
+  const views = await world.run(async ({ clock }) => {
+    const all: Promise<Viewing>[] = [];
+    for (let n = 0; n < viewers; n++) {
+      all.push(world.watch(killS && n % 2 ? killS : Infinity));
+      await clock.sleep(everyS);
+    }
+    return Promise.all(all);
+  });
+  return [world, views];
+}
+
+const stalls = (views: Viewing[]): number => views.reduce((sum, v) => sum + v.stalls, 0);
+
+test("eight viewers, one after the other, cost the origin little more than one", async () => {
+  const [world, views] = await visits({ viewers: 8, everyS: 3 });
+  expect(world.copies).toBeLessThanOrEqual(1.25);
+  expect(stalls(views)).toBe(0);
+  expect(views.every((v) => v.intact)).toBe(true);
+});
+
+test("eight viewers at once share the fetching", async () => {
+  const [world, views] = await visits({ viewers: 8, everyS: 0.25 });
+  expect(world.copies).toBeLessThanOrEqual(1.7);
+  expect(stalls(views)).toBe(0);
+});
+
+test("all eight play without a stall from an origin that could not feed two", async () => {
+  const [world, views] = await visits({ viewers: 8, everyS: 3, origin: 1.5 * MEDIUM.bytesPerS });
+  expect(stalls(views)).toBe(0);
+  expect(world.copies).toBeLessThanOrEqual(1.25);
+});
+
+test("viewers that are killed in mid-play stop nobody else", async () => {
+  const [world, views] = await visits({ viewers: 8, everyS: 3, killS: 10, origin: 412_500 });
+  expect(stalls(views.filter((_, n) => n % 2 === 0))).toBe(0);
+  expect(world.copies).toBeLessThanOrEqual(1.25);
+});
+
+test("a viewer alone starts as fast as from the origin, and asks for every byte once", async () => {
+  const [world, [view]] = await visits({ viewers: 1, everyS: 0 });
+  expect(world.copies).toBeLessThanOrEqual(1.001);
+  expect(view?.stalls).toBe(0);
+  // Manifest, worker, two round trips.
+  expect(view?.start).toBeLessThanOrEqual(0.2);
+});
+
+test("the same seed gives the same swarm", async () => {
+  const plan = { viewers: 3, everyS: 1, seconds: 15, seed: 7 };
+  const [a] = await visits(plan);
+  const [b] = await visits(plan);
+  expect([a.origin.sent, a.origin.requests]).toEqual([b.origin.sent, b.origin.requests]);
+});
