@@ -45,6 +45,8 @@ class ASGIMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind not in _KINDS or INTERNAL in scope or not self._enabled:
+            if kind == "lifespan" and self._enabled:
+                send = self._until_shutdown(send)
             await self.app(scope, receive, send)
             return
         path = local_path(scope) if scope.get("root_path") else scope["path"]
@@ -66,6 +68,20 @@ class ASGIMiddleware:
         finally:
             if response.sent >= 0:
                 response.ended()
+
+    def _until_shutdown(self, send: Send) -> Send:
+        """The `send` of an app's lifespan: when it has shut down, so do we.
+
+        An app without lifespan is left as it is: to answer in its place would hide from the
+        server that it failed to start. Its process ends, and its sockets with it.
+        """
+
+        async def forward(message: Message) -> None:
+            if message["type"].startswith("lifespan.shutdown"):
+                await self.site.close()
+            await send(message)
+
+        return forward
 
     def _inbound(self, scope: Scope) -> Scope:
         """The scope for the app: our suffix is off the ETags that it compares."""

@@ -208,11 +208,16 @@ class Site:
         """Whether a path below the prefix may be shared."""
         return self._named(path.partition("?")[0]) and not self.owns(path.partition("?")[0])
 
+    async def close(self) -> None:
+        """The server stops: whoever coordinates here lets another process do it."""
+        if self._parts is not None:
+            await self._parts.hub.close()
+
     def _secret(self) -> bytes:
         secret = self.config.secret or self._framework_secret()
         if secret:
             return secret.encode() if isinstance(secret, str) else secret
-        return _kept_secret(self.config.folder() / "secret")
+        return kept_secret(self.config.folder() / "secret")
 
 
 class _Parts:
@@ -247,7 +252,7 @@ class _Parts:
         self.app = Starlette(
             routes=[
                 Mount(config.mount, routes=mounted),
-                Mount(config.coordinator_path, routes=coordinator.routes(self.hub, config)),
+                *coordinator.mounted(self.hub, config, config.coordinator_path),
             ]
         )
 
@@ -264,7 +269,7 @@ class _Parts:
         return None if found is None else found[0]
 
 
-def _kept_secret(file: Path) -> bytes:
+def kept_secret(file: Path) -> bytes:
     """The site's secret, made once and kept where all its workers find the same one."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -113,10 +113,16 @@ class Hub:
         """Find or become the coordinator. Not needed: first use does it."""
         await self._here().start()
 
-    async def close(self) -> None:
-        """Close the running loop's sessions and let another process coordinate."""
+    async def close(self, code: int = 1012, reason: str = "restarting") -> None:
+        """Close the running loop's sessions and let another process coordinate.
+
+        Args:
+            code: What the sockets are closed with (RFC 6455, 7.4): 1012 where this server
+                comes back, 1001 where it goes.
+            reason: Likewise.
+        """
         engine = self._here()
-        await engine.close()
+        await engine.close(code, reason)
         with self._lock:
             self._engines.remove(engine)
             self._engine = None

@@ -100,11 +100,11 @@ class Engine:
         finally:
             self._starting = None
 
-    async def close(self) -> None:
+    async def close(self, code: int, reason: str) -> None:
         """Close the sockets, then the backend."""
         for session in list(self._sessions.values()):
             session.detach()
-            session.close(1012, "restarting")
+            session.close(code, reason)
         await self.backend.close()
         self._fail_questions()
         self.started = False

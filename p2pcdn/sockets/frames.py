@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Close", "Decoder", "Event", "Ping", "Pong", "ProtocolError", "Text", "encode"]
+__all__ = ["Close", "Decoder", "Event", "Ping", "Pong", "ProtocolError", "encode", "encode_text"]
 
 TEXT: Final = 0x1
 BINARY: Final = 0x2
@@ -20,13 +20,6 @@ _CONTINUATION: Final = 0x0
 
 _MAX_CONTROL_BYTES: Final = 125  # section 5.5
 _MAX_FRAGMENTS: Final = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A whole message. PeerServer reads binary frames as text, and so do we."""
-
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +40,9 @@ class Close:
     reason: str
 
 
-Event = Text | Ping | Pong | Close
+Event = str | Ping | Pong | Close
+"""What a client's frames say; a `str` is a whole message. PeerServer reads binary frames as
+text, and so do we."""
 
 
 class ProtocolError(Exception):
@@ -57,6 +52,7 @@ class ProtocolError(Exception):
         super().__init__(f"{code} {reason}")
         self.code = code
         self.reason = reason
+        self.events: list[Event] = []
 
 
 class Decoder:
@@ -69,8 +65,9 @@ class Decoder:
     __slots__ = ("_buffer", "_fragments", "_kind", "_max", "_size", "closed")
 
     def __init__(self, max_message_bytes: int) -> None:
-        self._buffer = bytearray()
-        self._fragments: list[bytes] = []
+        # Thousands of these wait for the next message with nothing in hand: no empty containers.
+        self._buffer: bytes | None = None
+        self._fragments: list[bytes] | None = None
         self._kind = 0  # opcode of the message whose fragments are being collected
         self._size = 0
         self._max = max_message_bytes
@@ -86,33 +83,43 @@ class Decoder:
         events: list[Event] = []
         if self.closed:
             return events
-        buffer = self._buffer
-        if buffer:
-            buffer += data
-            view: bytes | bytearray = buffer
-        else:
-            view = data
-        position = 0
+        if self._buffer is not None:
+            data = self._buffer + data
+            self._buffer = None
+        position, end = 0, len(data)
         try:
-            while not self.closed:
-                taken = self._frame(view, position, events)
+            while position < end and not self.closed:
+                # Nearly every frame is a whole text of less than 64 KiB: those without detours.
+                if (
+                    data[position] == 0x81
+                    and not self._kind
+                    and end - position > 8
+                    and (length := data[position + 1] - 0x80) >= 0
+                    and length < 127
+                ):
+                    start = position + 6
+                    if length == 126:
+                        length = data[position + 2] << 8 | data[position + 3]
+                        start += 2
+                    stop = start + length
+                    if stop <= end and length <= self._max:
+                        payload = _unmask(data[start:stop], data[start - 4 : start])
+                        events.append(_utf8(payload))
+                        position = stop
+                        continue
+                taken = self._frame(data, position, events)
                 if not taken:
                     break
                 position += taken
         except ProtocolError as error:
             self.closed = True
-            buffer.clear()
-            error.events = events  # type: ignore[attr-defined]
+            error.events = events
             raise
-        if self.closed:
-            buffer.clear()
-        elif view is buffer:
-            del buffer[:position]
-        elif position < len(data):
-            buffer += data[position:]
+        if position < end and not self.closed:
+            self._buffer = data[position:]
         return events
 
-    def _frame(self, view: bytes | bytearray, start: int, events: list[Event]) -> int:
+    def _frame(self, view: bytes, start: int, events: list[Event]) -> int:
         """Read one frame at `start`; return its length, or 0 when it is not all there."""
         available = len(view) - start
         if available < 2:
@@ -156,7 +163,7 @@ class Decoder:
         body = start + header + 4
         payload = _unmask(view[body : body + length], view[body - 4 : body])
         if opcode == TEXT and final:
-            events.append(Text(_utf8(payload)))
+            events.append(_utf8(payload))
         elif opcode >= 8:
             self._control(opcode, payload, events)
         else:
@@ -166,13 +173,16 @@ class Decoder:
     def _fragment(self, opcode: int, payload: bytes, final: bool, events: list[Event]) -> None:
         if opcode:
             self._kind = opcode
+        if self._fragments is None:
+            self._fragments = []
         self._fragments.append(payload)
         self._size += len(payload)
         if final:
             whole = b"".join(self._fragments)
-            self._fragments = []
+            text = _utf8(whole) if self._kind == TEXT else whole.decode("utf-8", "replace")
+            self._fragments = None
             self._kind = self._size = 0
-            events.append(Text(_utf8(whole)))
+            events.append(text)
         elif len(self._fragments) > _MAX_FRAGMENTS:
             # Empty fragments add no bytes, but each costs memory.
             raise ProtocolError(1009, f"a message has at most {_MAX_FRAGMENTS} fragments")
@@ -209,13 +219,35 @@ def _utf8(payload: bytes) -> str:
         raise ProtocolError(1007, "a text must be UTF-8") from None
 
 
-def _unmask(payload: bytes | bytearray, mask: bytes | bytearray) -> bytes:
+# 1, 2**32, 2**64, ...: the sum of the first n, times a mask, is the mask repeated n times.
+_ONES: Final = [0]
+for _ in range(256):
+    _ONES.append(_ONES[-1] << 32 | 1)
+
+
+def _unmask(payload: bytes, mask: bytes) -> bytes:
     """XOR with the repeated mask (section 5.3), as one operation on two long integers."""
     length = len(payload)
-    repeated = (bytes(mask) * ((length + 3) // 4))[:length]
-    return (int.from_bytes(payload, "little") ^ int.from_bytes(repeated, "little")).to_bytes(
-        length, "little"
-    )
+    words = (length + 3) >> 2
+    if words <= 256:
+        repeated = int.from_bytes(mask, "little") * _ONES[words]
+    else:
+        repeated = int.from_bytes(mask * words, "little")
+    mixed = int.from_bytes(payload, "little") ^ repeated
+    if length & 3:
+        mixed &= (1 << (length << 3)) - 1
+    return mixed.to_bytes(length, "little")
+
+
+def encode_text(text: str) -> bytes:
+    """`text` as one frame."""
+    payload = text.encode()
+    length = len(payload)
+    if length < 126:
+        return b"\x81%c%b" % (length, payload)
+    if length < 65536:
+        return b"\x81\x7e%c%c%b" % (length >> 8, length & 255, payload)
+    return encode(TEXT, payload)
 
 
 def encode(opcode: int, payload: bytes) -> bytes:

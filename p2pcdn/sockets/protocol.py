@@ -11,14 +11,13 @@ from p2pcdn.sockets.frames import (
     CLOSE,
     PING,
     PONG,
-    TEXT,
     Close,
     Decoder,
     Event,
     Ping,
     ProtocolError,
-    Text,
     encode,
+    encode_text,
 )
 
 __all__ = ["Receiver", "WebSocketProtocol"]
@@ -49,9 +48,19 @@ class WebSocketProtocol(asyncio.Protocol):
         max_message_bytes: Largest message that is taken.
         preface: Bytes to send first (the 101 answer, where nobody sent it yet).
         unread: Bytes that arrived behind the handshake.
+        register: Holds this protocol as long as it is connected.
     """
 
-    __slots__ = ("_decoder", "_loop", "_opened", "_preface", "_receiver", "_transport", "_unread")
+    __slots__ = (
+        "_decoder",
+        "_loop",
+        "_opened",
+        "_preface",
+        "_receiver",
+        "_register",
+        "_transport",
+        "_unread",
+    )
 
     def __init__(
         self,
@@ -60,8 +69,10 @@ class WebSocketProtocol(asyncio.Protocol):
         max_message_bytes: int,
         preface: bytes = b"",
         unread: bytes = b"",
+        register: set[WebSocketProtocol] | None = None,
     ) -> None:
-        self._opened = opened
+        self._opened: Callable[[WebSocketProtocol], Receiver | None] | None = opened
+        self._register = register
         self._decoder = Decoder(max_message_bytes)
         self._preface = preface
         self._unread = unread
@@ -77,7 +88,12 @@ class WebSocketProtocol(asyncio.Protocol):
         if self._preface:
             transport.write(self._preface)
             self._preface = b""
-        self._receiver = self._opened(self)
+        if self._register is not None:
+            self._register.add(self)
+        # Not kept: it holds the whole handshake.
+        opened, self._opened = self._opened, None
+        assert opened is not None
+        self._receiver = opened(self)
         if self._unread and self._receiver is not None:
             unread, self._unread = self._unread, b""
             self.data_received(unread)
@@ -86,7 +102,7 @@ class WebSocketProtocol(asyncio.Protocol):
         try:
             events = self._decoder.feed(data)
         except ProtocolError as error:
-            self._take(error.events)  # type: ignore[attr-defined]
+            self._take(error.events)
             self.close(error.code, error.reason)
             return
         self._take(events)
@@ -96,6 +112,8 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        if self._register is not None:
+            self._register.discard(self)
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
             receiver.detach()
@@ -108,9 +126,9 @@ class WebSocketProtocol(asyncio.Protocol):
         if transport is None or transport.is_closing():
             return
         if isinstance(messages, str):
-            data = encode(TEXT, messages.encode())
+            data = encode_text(messages)
         else:
-            data = b"".join([encode(TEXT, message.encode()) for message in messages])
+            data = b"".join([encode_text(message) for message in messages])
         transport.write(data)
         if transport.get_write_buffer_size() > _MAX_UNSENT_BYTES:
             log.info("a peer does not read what it is sent: dropped")
@@ -127,14 +145,19 @@ class WebSocketProtocol(asyncio.Protocol):
         transport.close()
         self._loop.call_later(_CLOSING_S, transport.abort)
 
+    def abort(self) -> None:
+        """Cut off."""
+        if self._transport is not None:
+            self._transport.abort()
+
     # --- frames -------------------------------------------------------------------------
 
     def _take(self, events: list[Event]) -> None:
         receiver = self._receiver
         for event in events:
-            if isinstance(event, Text):
+            if isinstance(event, str):
                 if receiver is not None:
-                    receiver.receive(event.text)
+                    receiver.receive(event)
             elif isinstance(event, Ping):
                 if self._transport is not None:
                     self._transport.write(encode(PONG, event.payload))

@@ -21,12 +21,9 @@ from starlette.requests import HTTPConnection
 
 from p2pcdn.config import Config
 from p2pcdn.hub import Hub
+from p2pcdn.sockets.attach import attach
 from p2pcdn.sockets.handshake import Refused, accept
-from p2pcdn.sockets.protocol import Receiver, WebSocketProtocol
-from p2pcdn.web import tracker
-from p2pcdn.web.access import client_address
-from p2pcdn.web.coordinator import allowed
-from p2pcdn.web.coordinator_socket import FOREIGN, LOADER
+from p2pcdn.sockets.protocol import WebSocketProtocol
 
 __all__ = ["can_take_over", "end", "ending", "take_over"]
 
@@ -110,7 +107,7 @@ async def _serve(
         await hub.start()
         await asyncio.get_running_loop().connect_accepted_socket(
             lambda: WebSocketProtocol(
-                lambda protocol: _attach(protocol, connection, hub, config),
+                lambda protocol: attach(protocol, connection, hub, config),
                 max_message_bytes=config.max_message_bytes,
                 preface=preface,
             ),
@@ -120,27 +117,6 @@ async def _serve(
         # The loader then finds its socket closed and goes on with the mailbox.
         log.exception("a socket that was taken over could not be served")
         ours.close()
-
-
-def _attach(
-    protocol: WebSocketProtocol, connection: HTTPConnection, hub: Hub, config: Config
-) -> Receiver | None:
-    if connection.url.path.endswith(tracker.PATH):
-        return tracker.attach(protocol, connection, hub, allowed=allowed(connection, config))
-    if not allowed(connection, config):
-        protocol.deliver(FOREIGN)
-        protocol.close(1008, "origin")
-        return None
-    query = connection.query_params
-    return hub.attach_now(
-        id=query.get("id", ""),
-        token=query.get("token", ""),
-        key=query.get("key", ""),
-        deliver=protocol.deliver,
-        close=protocol.close,
-        address=client_address(connection),
-        loader=query.get("version", "").startswith(LOADER),
-    )
 
 
 def end() -> NoReturn:

@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 from p2pcdn.config import Config
 from p2pcdn.coordinator import origin_allowed
@@ -22,7 +22,7 @@ from p2pcdn.web import tracker
 from p2pcdn.web.access import client_address
 from p2pcdn.web.coordinator_socket import Socket
 
-__all__ = ["allowed", "routes"]
+__all__ = ["allowed", "mounted", "routes"]
 
 _INFO = {
     "name": "PeerJS Server",
@@ -36,7 +36,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def routes(hub: Hub, config: Config) -> list[BaseRoute]:
-    """Everything below `config.coordinator_path`."""
+    """Everything below `config.coordinator_path`, see `mounted`."""
     web = _Coordinator(hub, config)
     source_list = "/{key}/contents/{content}/sources"
     stream_list = "/{key}/streams/{stream:path}/{role}"
@@ -45,13 +45,29 @@ def routes(hub: Hub, config: Config) -> list[BaseRoute]:
         WebSocketRoute(tracker.PATH, tracker.TrackerSocket(hub, config, allowed)),
         Route("/", _cors(web.info)),
         Route("/mailbox", _cors(web.mailbox), methods=["POST"]),
-        Route("/{key}/id", _cors(web.id)),
-        Route("/{key}/peers", _cors(web.peers)),
+        *(Route(f"/{{key}}/id{end}", _cors(web.id)) for end in ("", "/")),
+        *(Route(f"/{{key}}/peers{end}", _cors(web.peers)) for end in ("", "/")),
         Route(source_list, _cors(web.sources), methods=["GET", "POST", "DELETE"]),
         Route(stream_list, _cors(web.streamers), methods=["GET", "POST", "DELETE"]),
         Route("/{path:path}", _cors(web.preflight), methods=["OPTIONS"]),
         Route("/{path:path}", _cors(web.nothing), methods=_METHODS),
     ]
+
+
+def mounted(hub: Hub, config: Config, path: str) -> list[BaseRoute]:
+    """The coordinator at `path`, which answers without a slash behind it, too, as PeerServer's.
+
+    Args:
+        path: With a slash in front and none behind; empty: the root.
+    """
+    made: list[BaseRoute] = [Mount(path, routes=routes(hub, config))]
+    if path:
+        web = _Coordinator(hub, config)
+        made[:0] = [
+            Route(path, _cors(web.info)),
+            Route(path, _cors(web.preflight), methods=["OPTIONS"]),
+        ]
+    return made
 
 
 def allowed(connection: HTTPConnection, config: Config) -> bool:

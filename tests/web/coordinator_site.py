@@ -6,6 +6,7 @@ the environment, as a real site's.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -26,11 +27,13 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import Mount, Route
+from starlette.routing import Route
 from websockets.sync.client import ClientConnection, connect
 
 from p2pcdn.config import Config
 from p2pcdn.hub import Hub, open_hub
+from p2pcdn.sockets.attach import attach
+from p2pcdn.sockets.server import Listener
 from p2pcdn.web import coordinator
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +54,7 @@ def site(config: Config) -> tuple[Starlette, Hub]:
         routes=[
             Route("/token", token),
             Route("/state", state),
-            Mount(config.coordinator_path, routes=coordinator.routes(hub, config)),
+            *coordinator.mounted(hub, config, config.coordinator_path),
         ]
     )
     return app, hub
@@ -63,8 +66,14 @@ def make() -> Starlette:
 
 @contextlib.contextmanager
 def serve(folder: Path, *, ws: str = "websockets-sansio", **settings: Any) -> Iterator[int]:
-    """uvicorn in a thread; yields the port."""
-    app, _ = site(Config(data_dir=str(folder), **settings))
+    """uvicorn in a thread (`ws`: its implementation), or our own server ("own"); yields the
+    port."""
+    config = Config(data_dir=str(folder), **settings)
+    app, hub = site(config)
+    if ws == "own":
+        with _serve_own(app, hub, config) as port:
+            yield port
+        return
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="error", ws=ws, ws_per_message_deflate=False)  # type: ignore[arg-type]
     )
@@ -81,6 +90,38 @@ def serve(folder: Path, *, ws: str = "websockets-sansio", **settings: Any) -> It
         server.force_exit = True
         thread.join()
         listener.close()
+
+
+@contextlib.contextmanager
+def _serve_own(app: Starlette, hub: Hub, config: Config) -> Iterator[int]:
+    loop = asyncio.new_event_loop()
+
+    async def start() -> tuple[Listener, asyncio.Server]:
+        await hub.start()
+        front = Listener(
+            app,
+            websocket_path=f"{config.coordinator_path}/peerjs",
+            opened=lambda protocol, connection: attach(protocol, connection, hub, config),
+            max_message_bytes=config.max_message_bytes,
+            max_connections=1000,
+        )
+        return front, await loop.create_server(front, "127.0.0.1", 0)
+
+    async def stop(front: Listener, server: asyncio.Server) -> None:
+        server.close()
+        await hub.close()
+        await front.close(within_s=1)
+
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    front, server = asyncio.run_coroutine_threadsafe(start(), loop).result(20)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        asyncio.run_coroutine_threadsafe(stop(front, server), loop).result(20)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 @contextlib.contextmanager

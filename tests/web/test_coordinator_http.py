@@ -14,10 +14,12 @@ from tests.web.coordinator_site import CONTENT, client, serve
 pytestmark = pytest.mark.server
 
 
-@pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+@pytest.fixture(scope="module", params=["websockets-sansio", "own"])
+def port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     with serve(
-        tmp_path_factory.mktemp("site"), allowed_origins=("https://friend.example",)
+        tmp_path_factory.mktemp("site"),
+        ws=request.param,
+        allowed_origins=("https://friend.example",),
     ) as port:
         yield port
 

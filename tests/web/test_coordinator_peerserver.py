@@ -17,7 +17,7 @@ from tests.web.coordinator_site import ROOT, client, peerjs_pair, serve
 pytestmark = pytest.mark.server
 
 
-@pytest.fixture(scope="module", params=["npm peer", "websockets-sansio", "wsproto"])
+@pytest.fixture(scope="module", params=["npm peer", "websockets-sansio", "wsproto", "own"])
 def port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     if request.param != "npm peer":
         folder: Path = tmp_path_factory.mktemp("site")
@@ -52,6 +52,11 @@ def test_the_root_says_what_this_is(port: int) -> None:
         "description": "A server side element to broker connections between PeerJS clients.",
         "website": "https://peerjs.com/",
     }
+
+
+@pytest.mark.parametrize("path", ["", "/peerjs/id", "/peerjs/id/"])
+def test_a_slash_at_the_end_is_not_asked_for(port: int, path: str) -> None:
+    assert httpx.get(url(port, path)).status_code == 200
 
 
 @pytest.mark.parametrize("key", ["peerjs", "whatever"])

@@ -17,7 +17,7 @@ from tests.web.coordinator_site import CONTENT, client, peerjs_pair, serve
 pytestmark = pytest.mark.server
 
 
-@pytest.fixture(scope="module", params=["websockets-sansio", "wsproto"])
+@pytest.fixture(scope="module", params=["websockets-sansio", "wsproto", "own"])
 def port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     with serve(
         tmp_path_factory.mktemp("site"), ws=request.param, allowed_origins=("https://friend.example",)
