@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from p2pcdn.doctor.findings import Report
-from p2pcdn.doctor.visitor import Answer, Unreachable, visit
+from p2pcdn.doctor.visitor import Unreachable, visit
 
 __all__ = ["Loader", "check_assets"]
 
@@ -61,12 +61,13 @@ def check_assets(
         )
         return None
     loader = Loader(loader_url, settings)
-    _version(report, loader, answer)
+    _version(report, loader)
+    _engine(report, loader, timeout_s)
     _worker(report, loader, page_url, timeout_s)
     return loader
 
 
-def _version(report: Report, loader: Loader, answer: Answer) -> None:
+def _version(report: Report, loader: Loader) -> None:
     wanted = next(
         (part[2:] for part in urlsplit(loader.url).query.split("&") if part.startswith("v=")), None
     )
@@ -80,6 +81,20 @@ def _version(report: Report, loader: Loader, answer: Answer) -> None:
         )
         return
     report.ok("loader", f"The loader is served (version {found}).")
+
+
+def _engine(report: Report, loader: Loader, timeout_s: float) -> None:
+    url = loader.beside(f"engine.js?v={loader.settings.get('version', '')}")
+    try:
+        answer = visit(url, timeout_s=timeout_s)
+        said = f"{answer.status}, {answer.type or 'no type'}"
+        if answer.status == 200 and answer.type in _SCRIPTS and answer.body:
+            return
+    except Unreachable as error:
+        said = str(error)
+    report.problem(
+        "engine", f"The part of the loader that shares is not served: {said} ({url}).", f"{_PATHS}."
+    )
 
 
 def _worker(report: Report, loader: Loader, page_url: str, timeout_s: float) -> None:

@@ -7,18 +7,16 @@ over the POST mailbox, and one over each. They send what browsers send, `Origin`
 from __future__ import annotations
 
 import contextlib
-import json
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import urlencode
 
 from p2pcdn.doctor.assets import Loader
 from p2pcdn.doctor.findings import Report
-from p2pcdn.doctor.visitor import Answer, Unreachable, origin_of, visit
+from p2pcdn.doctor.people import People, messages_of
+from p2pcdn.doctor.visitor import Answer, Unreachable, visit
 from p2pcdn.doctor.websocket import ClientSocket, Refused, Silent
 
 __all__ = ["check_coordinator"]
@@ -53,13 +51,9 @@ def check_coordinator(report: Report, loader: Loader, *, timeout_s: float) -> No
 class _Check:
     def __init__(self, report: Report, loader: Loader, timeout_s: float) -> None:
         self.report = report
-        self.base = loader.coordinator
-        self.key = str(loader.settings.get("key", "peerjs"))
+        self.people = People(loader, timeout_s)
+        self.base = self.people.base
         self.timeout_s = timeout_s
-        # Browsers send Sec-Fetch-Site with what a script fetches, but not all of them with a
-        # WebSocket: there the site must recognise its own origin.
-        self.origin = {"Origin": origin_of(self.base)}
-        self.fetch = {**self.origin, "Sec-Fetch-Site": "same-origin"}
 
     # --- plain requests ----------------------------------------------------------------
 
@@ -68,7 +62,11 @@ class _Check:
         try:
             answer = visit(self.base, timeout_s=self.timeout_s)
             ids = [
-                visit(f"{self.base}{self.key}/id", headers=self.fetch, timeout_s=self.timeout_s)
+                visit(
+                    f"{self.base}{self.people.key}/id",
+                    headers=self.people.fetch,
+                    timeout_s=self.timeout_s,
+                )
                 for _ in range(2)
             ]
         except Unreachable as error:
@@ -123,7 +121,7 @@ class _Check:
     def sockets(self) -> bool:
         """Whether two visitors with a WebSocket each hear one another."""
         try:
-            with self.socket() as (one, _), self.socket() as (two, other):
+            with self.people.socket() as (one, _), self.people.socket() as (two, other):
                 if not self.heard(one, two, other):
                     return False
                 compressed = one.compressed
@@ -180,22 +178,14 @@ class _Check:
             raise Unreachable("an offer arrived changed")
         return True
 
-    @contextlib.contextmanager
-    def socket(self) -> Iterator[tuple[ClientSocket, str]]:
-        me = self.person()
-        query = urlencode({"key": self.key, **me, "version": "doctor"})
-        url = f"{self.base.replace('http', 'ws', 1)}peerjs?{query}"
-        with ClientSocket(url, headers=self.origin, timeout_s=self.timeout_s) as socket:
-            yield socket, me["id"]
-
     # --- mailbox -----------------------------------------------------------------------
 
     def mailboxes(self, *, needed: bool) -> bool:
         """Whether two visitors with a mailbox each hear one another."""
-        one, two = self.person(), self.person()
+        one, two = self.people.person(), self.people.person()
         try:
-            answer = self.post(one)
-            self.post(two)
+            answer = self.people.post(one)
+            self.people.post(two)
         except Unreachable as error:
             return self.mailbox_fails(str(error), needed=needed)
         said = answer.json()
@@ -212,7 +202,7 @@ class _Check:
         try:
             offer = self.pass_on(one, two)
         finally:
-            self.leave(one, two)
+            self.people.leave(one, two)
         if not offer:
             return self.mailbox_fails(
                 "a message from one visitor never reached another", needed=True
@@ -240,33 +230,24 @@ class _Check:
         proof = secrets.token_hex(8)
         offer: dict[str, Any] = {"type": "OFFER", "dst": two["id"], "payload": {"doctor": proof}}
         try:
-            self.post(one, offer)
-            return self.arrives(two, offer["payload"])
+            self.people.post(one, offer)
+            return self.people.arrives(two, offer["payload"])
         except Unreachable:
             return False
-
-    def arrives(self, person: dict[str, str], payload: object) -> bool:
-        """Whether a message with this payload comes into somebody's mailbox."""
-        end = time.monotonic() + self.timeout_s
-        while time.monotonic() < end:
-            if any(message.get("payload") == payload for message in _messages(self.post(person))):
-                return True
-            time.sleep(0.1)
-        return False
 
     # --- several server workers --------------------------------------------------------
 
     def workers(self) -> bool:
         """Whether whoever answers is the same coordinator each time (or cannot be asked)."""
-        me = self.person()
+        me = self.people.person()
         try:
-            if self.post(me).status != 200:
+            if self.people.post(me).status != 200:
                 return True  # the mailbox's own findings say more
             forgotten = sum(map(self.forgotten, [me] * _ROUNDS))
         except Unreachable:
             return True
         finally:
-            self.leave(me)
+            self.people.leave(me)
         if forgotten:
             self.report.problem(
                 "workers",
@@ -297,26 +278,26 @@ class _Check:
                 time.sleep(_SETTLE_S)
 
         def ask(_: int) -> bool:
-            answer = self.post(person, connected=together)
-            return any(message.get("type") == "OPEN" for message in _messages(answer))
+            answer = self.people.post(person, connected=together)
+            return any(message.get("type") == "OPEN" for message in messages_of(answer))
 
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             return sum(pool.map(ask, range(_AT_ONCE)))
 
     def across(self) -> None:
         """Whether a visitor with a WebSocket reaches one with a mailbox."""
-        person = self.person()
+        person = self.people.person()
         proof = {"doctor": secrets.token_hex(8)}
         try:
-            self.post(person)
-            with self.socket() as (socket, _):
+            self.people.post(person)
+            with self.people.socket() as (socket, _):
                 socket.hear("OPEN")
                 socket.say({"type": "OFFER", "dst": person["id"], "payload": proof})
-                met = self.arrives(person, proof)
+                met = self.people.arrives(person, proof)
         except (Unreachable, Refused, Silent):
             met = False
         finally:
-            self.leave(person)
+            self.people.leave(person)
         if not met:
             self.report.warning(
                 "mailbox-across",
@@ -324,41 +305,6 @@ class _Check:
                 "The two ways must lead to the same site: look at how the web server in front "
                 "treats upgrades and POST below the coordinator's path.",
             )
-
-    # --- people ------------------------------------------------------------------------
-
-    def person(self) -> dict[str, str]:
-        return {"id": f"doctor{secrets.token_hex(8)}", "token": secrets.token_hex(16)}
-
-    def post(
-        self,
-        person: dict[str, str],
-        *messages: dict[str, Any],
-        leave: bool = False,
-        connected: Callable[[], object] = lambda: None,
-    ) -> Answer:
-        body: dict[str, Any] = {**person, "key": self.key, "messages": list(messages)}
-        if leave:
-            body["leave"] = True
-        return visit(
-            f"{self.base}mailbox",
-            method="POST",
-            headers={**self.fetch, "Content-Type": "text/plain;charset=UTF-8"},
-            body=json.dumps(body).encode(),
-            timeout_s=self.timeout_s,
-            connected=connected,
-        )
-
-    def leave(self, *people: dict[str, str]) -> None:
-        for person in people:
-            with contextlib.suppress(Unreachable):
-                self.post(person, leave=True)
-
-
-def _messages(answer: Answer) -> list[dict[str, Any]]:
-    said = answer.json()
-    found = said.get("messages") if isinstance(said, dict) else None
-    return [m for m in found if isinstance(m, dict)] if isinstance(found, list) else []
 
 
 def _server(answer: Answer) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from p2pcdn.doctor.assets import check_assets
 from p2pcdn.doctor.coordinator import check_coordinator
 from p2pcdn.doctor.findings import Report
-from p2pcdn.doctor.ice import check_ice
+from p2pcdn.doctor.ice import check_ice, ice_of
 from p2pcdn.doctor.media import check_media
 from p2pcdn.doctor.pages import check_page
 from p2pcdn.doctor.visitor import parse_url
@@ -50,7 +50,8 @@ def examine(
     if loader is not None:
         check_media(report, page.media, loader, wait_s=wait_s, timeout_s=timeout_s)
         check_coordinator(report, loader, timeout_s=timeout_s)
-        check_ice(report, loader.settings, timeout_s=min(timeout_s, _LONGEST_ICE_S))
+        ice, relay_only = ice_of(loader, timeout_s=timeout_s)
+        check_ice(report, ice, relay_only=relay_only, timeout_s=min(timeout_s, _LONGEST_ICE_S))
         if token is not None:
             from p2pcdn.doctor.counted import check_counted
 

@@ -8,15 +8,17 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from p2pcdn.doctor import stun
+from p2pcdn.doctor.assets import Loader
 from p2pcdn.doctor.findings import Report
+from p2pcdn.doctor.visitor import Unreachable, visit
 from p2pcdn.errors import P2PCDNError
 
-__all__ = ["check_ice"]
+__all__ = ["check_ice", "ice_of"]
 
 _PORTS = {"stun": 3478, "turn": 3478, "stuns": 5349, "turns": 5349}
 _URL = re.compile(
@@ -49,10 +51,22 @@ class _Line(Protocol):
     def ask(self, data: bytes, transaction: bytes) -> stun.Message: ...
 
 
-def check_ice(report: Report, settings: Mapping[str, Any], *, timeout_s: float) -> None:
-    """Ask every server of the loader's `ice` setting."""
-    servers = list(_servers(report, settings.get("ice")))
-    relay_only = settings.get("relayOnly") is True
+def ice_of(loader: Loader, *, timeout_s: float) -> tuple[list[Any], bool]:
+    """What a visitor is told: RTCIceServers with fresh credentials, and whether to use TURN alone.
+
+    From `{mount}/ice`, else from the loader's own settings.
+    """
+    ice, relay_only = loader.settings.get("ice"), loader.settings.get("relayOnly") is True
+    with contextlib.suppress(Unreachable):
+        found = visit(loader.beside("ice?peer=doctor"), timeout_s=timeout_s).json()
+        if isinstance(found, dict) and isinstance(found.get("iceServers"), list):
+            ice = found["iceServers"]
+    return ice if isinstance(ice, list) else [], relay_only
+
+
+def check_ice(report: Report, ice: list[Any], *, relay_only: bool, timeout_s: float) -> None:
+    """Ask every STUN and TURN server of a list of RTCIceServers."""
+    servers = list(_servers(report, ice))
     turn = [server for server in servers if server.scheme.startswith("turn")]
     if relay_only and not turn:
         report.problem(
@@ -66,7 +80,7 @@ def check_ice(report: Report, settings: Mapping[str, Any], *, timeout_s: float) 
             "No STUN or TURN server is configured: only visitors of one local network find each "
             "other.",
             "That is right for a local network. For the internet name one in `ice_servers`, or "
-            "leave that setting out for a public STUN server.",
+            "leave that setting out for public STUN servers.",
         )
     for server in servers:
         try:
@@ -126,7 +140,7 @@ def _allocate(report: Report, server: _Server, line: _Line) -> None:
             "turn-credentials",
             f"The TURN server {server.url} asks for credentials (401), and visitors are given "
             "none: they cannot use it.",
-            "Give it `username` and `credential` in `ice_servers`.",
+            "Give it `username` and `credential` in `ice_servers`, or set `turn_secret`.",
         )
         return
     user = server.username.encode()
@@ -147,8 +161,8 @@ def _allocate(report: Report, server: _Server, line: _Line) -> None:
             "turn-credentials",
             f"The TURN server {server.url} does not take the credentials that visitors are given "
             "(401).",
-            "Correct `username` and `credential` in `ice_servers`; short-lived ones may have run "
-            "out.",
+            "Correct `username` and `credential` in `ice_servers`, or make `turn_secret` the same "
+            "word as the TURN server's (coturn: static-auth-secret); both clocks must be right.",
         )
     else:
         words = {486: "its quota is used up", 508: "it has no ports left", 403: "it forbids it"}
@@ -164,8 +178,8 @@ def _allocate(report: Report, server: _Server, line: _Line) -> None:
 # --- addresses ------------------------------------------------------------------------------
 
 
-def _servers(report: Report, ice: Any) -> Iterator[_Server]:
-    for entry in ice if isinstance(ice, list) else []:
+def _servers(report: Report, ice: list[Any]) -> Iterator[_Server]:
+    for entry in ice:
         if not isinstance(entry, dict):
             continue
         urls = entry.get("urls", [])

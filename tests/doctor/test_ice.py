@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from p2pcdn.doctor import Report, Status, stun
+from p2pcdn.doctor import Report, Status, examine, stun
 from p2pcdn.doctor.ice import check_ice
 from tests.servers.process import Server, program
+from tests.servers.python import Uvicorn
 
 pytestmark = pytest.mark.server
 
@@ -48,7 +50,7 @@ class Coturn(Server):
 
 def ask(ice: list[dict[str, Any]], *, relay_only: bool = False, timeout_s: float = 5) -> Report:
     report = Report("https://example.org/")
-    check_ice(report, {"ice": ice, "relayOnly": relay_only}, timeout_s=timeout_s)
+    check_ice(report, ice, relay_only=relay_only, timeout_s=timeout_s)
     return report
 
 
@@ -116,7 +118,27 @@ def test_no_server_at_all_is_said(run: Run) -> None:
 
 
 def test_an_address_that_is_none_is_said_to_be_none() -> None:
-    report = ask([{"urls": "stun://example.org"}, {"urls": ["turn:"]}])
-    assert [code for code, _ in told(report)][:2] == ["ice-url", "ice-url"] or told(report)[
-        -2:
-    ] == [("ice-url", Status.PROBLEM)] * 2
+    report = ask([{"urls": "stun://example.org"}, {"urls": ["turn:"]}, "nonsense"])
+    assert told(report)[:2] == [("ice-url", Status.PROBLEM)] * 2
+    assert "stun:host:port" in report.findings[0].remedy
+
+
+@pytest.mark.parametrize("word", ["the same word", "another word"])
+def test_credentials_that_the_site_makes_are_tried_as_a_visitor_gets_them(
+    run: Run, word: str
+) -> None:
+    turn = run(lambda: Coturn("--use-auth-secret", "--static-auth-secret=the same word"))
+    ice = [{"urls": f"turn:127.0.0.1:{turn.port}"}]
+    env = {
+        "P2PCDN_ICE_SERVERS": json.dumps(ice),
+        "P2PCDN_TURN_SECRET": word,
+        "P2PCDN_RELAY_ONLY": "1",
+    }
+    site = run(lambda: Uvicorn("tests.doctor.site:make", arguments=["--factory"], env=env))
+    report = examine(site.url + "/page/good", timeout_s=8)
+    found = {finding.code: finding for finding in report.findings}
+    if word == "the same word":
+        assert found["turn"].status is Status.OK and report.exit_code == 0, report.as_text()
+    else:
+        assert found["turn-credentials"].status is Status.PROBLEM
+        assert "turn_secret" in found["turn-credentials"].remedy
