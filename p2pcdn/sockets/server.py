@@ -11,7 +11,7 @@ import asyncio
 import ipaddress
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from email.utils import formatdate
 from urllib.parse import unquote
 
@@ -39,7 +39,7 @@ class Listener:
 
     Args:
         app: Answers requests.
-        websocket_path: Where a handshake is taken.
+        websocket_paths: Where a handshake is taken.
         opened: Makes a receiver of a new WebSocket and its request; may close it.
         max_message_bytes: Largest WebSocket message; a request's body may have four times that.
         max_connections: One more is closed at once.
@@ -50,14 +50,14 @@ class Listener:
         self,
         app: ASGIApp,
         *,
-        websocket_path: str,
+        websocket_paths: Collection[str],
         opened: Opened,
         max_message_bytes: int,
         max_connections: int,
         proxied: bool = False,
     ) -> None:
         self.app = app
-        self.websocket_path = websocket_path
+        self.websocket_paths = websocket_paths
         self.opened = opened
         self.max_message_bytes = max_message_bytes
         self.max_body_bytes = 4 * max_message_bytes
@@ -196,7 +196,7 @@ class _HTTP(asyncio.Protocol):
             "server": (transport.get_extra_info("sockname") or ("", 0))[:2],
         }
         connection = HTTPConnection(scope)
-        if scope["path"] == self._listener.websocket_path and wants_websocket(connection.headers):
+        if scope["path"] in self._listener.websocket_paths and wants_websocket(connection.headers):
             self._upgrade(connection)
             return
         # What is pipelined behind this request waits in the kernel.

@@ -26,7 +26,7 @@ from starlette.routing import Route
 from p2pcdn.config import Config
 from p2pcdn.errors import P2PCDNError
 from p2pcdn.hub import Hub, open_hub
-from p2pcdn.web import coordinator
+from p2pcdn.web import coordinator, tracker
 
 __all__ = ["add_arguments", "run"]
 
@@ -122,7 +122,7 @@ async def _serve(
     await hub.start()
     front = Listener(
         _app(hub, config, args.path),
-        websocket_path=f"{args.path}/peerjs",
+        websocket_paths=(f"{args.path}/peerjs", f"{args.path}{tracker.PATH}"),
         opened=lambda protocol, connection: attach(protocol, connection, hub, config),
         max_message_bytes=config.max_message_bytes,
         max_connections=config.concurrent_limit + _SPARE_CONNECTIONS,

@@ -100,7 +100,7 @@ def _serve_own(app: Starlette, hub: Hub, config: Config) -> Iterator[int]:
         await hub.start()
         front = Listener(
             app,
-            websocket_path=f"{config.coordinator_path}/peerjs",
+            websocket_paths=[f"{config.coordinator_path}/{end}" for end in ("peerjs", "tracker")],
             opened=lambda protocol, connection: attach(protocol, connection, hub, config),
             max_message_bytes=config.max_message_bytes,
             max_connections=1000,

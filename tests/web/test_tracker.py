@@ -20,7 +20,7 @@ PACKAGE = ROOT / "tests/browser/node_modules/bittorrent-tracker"
 HASH = "".join(map(chr, range(236, 256)))
 
 
-@pytest.fixture(scope="module", params=["npm bittorrent-tracker", "websockets-sansio", "wsproto"])
+@pytest.fixture(scope="module", params=["npm bittorrent-tracker", "websockets-sansio", "own"])
 def tracker(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
