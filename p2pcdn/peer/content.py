@@ -128,6 +128,11 @@ class Content:
         return self.complete or self.full
 
     @property
+    def streaming(self) -> bool:
+        """Whether somebody reads it now."""
+        return bool(self._windows)
+
+    @property
     def failing(self) -> bool:
         """Whether the origin gives nothing and no peer is sending: it may take long."""
         return (self._final or self._failures >= _ENOUGH) and not self._flights

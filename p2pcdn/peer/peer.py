@@ -136,7 +136,7 @@ class Peer:
         self._mount, self._cache, self._cache_limit = mount, cache, cache_limit
         self._max_links, self._recheck_s = max_links, recheck_s
         self._searches: dict[Content, _Search] = {}
-        self._opening: dict[str, asyncio.Lock] = {}
+        self._opening = asyncio.Lock()
         self._exchanged: dict[tuple[str, str], float] = {}
         self._numbers = 0
         self._announced_at = 0.0
@@ -204,16 +204,22 @@ class Peer:
 
         Raises:
             NotShared: The site does not share it.
-            PeerError: The URL is of another site.
+            PeerError: The URL is of another site, or 32 contents are being seeded already.
         """
         target = self.site.target(url)
-        async with self._opening.setdefault(target, asyncio.Lock()):
+        async with self._opening:
             for content in self.contents.values():
                 if content.target == target:
                     return content
-            manifest = await self._manifest(target)
+        manifest = await self._manifest(target)
+        async with self._opening:
             found = self.contents.get(manifest.key)
-            return found if found is not None else self._enter(target, manifest)
+            if found is not None:
+                # The same bytes, perhaps under a newly signed URL.
+                found.target, found.url = target, self.site.mount.join(target)
+                return found
+            await self._make_place()
+            return self._enter(target, manifest)
 
     async def seed(self, url: str) -> Content:
         """Fetch a content as far as the store takes it, and serve it until this peer ends.
@@ -283,8 +289,6 @@ class Peer:
             await asyncio.sleep(answer.after_s)
 
     def _enter(self, target: str, manifest: Manifest) -> Content:
-        if len(self.contents) >= MAX_CONTENTS:
-            raise PeerError(f"a peer shares at most {MAX_CONTENTS} contents; start another one")
         url = self.site.mount.join(target)
         used = {content.number for content in self.contents.values()}
         while self._numbers in used:
@@ -300,6 +304,16 @@ class Peer:
         if self._client.transport != "none":
             self._announce(content, content.held, ())
         return content
+
+    async def _make_place(self) -> None:
+        """Leave the swarm that was joined first, of those that nobody needs."""
+        while len(self.contents) >= MAX_CONTENTS:
+            for content in self.contents.values():
+                if not content.seeding and not content.streaming:
+                    await self._forget(content, drop=False)
+                    break
+            else:
+                raise PeerError(f"a peer shares at most {MAX_CONTENTS} contents; start another one")
 
     async def _forget(self, content: Content, *, drop: bool) -> None:
         if self.contents.get(content.key) is content:

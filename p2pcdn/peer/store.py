@@ -117,12 +117,8 @@ class Store:
             return True
         if not (self.room(len(data)) or evict) or len(data) > self.limit_bytes:
             return False
-        for served in (False, True):
-            for other in [n for n in self._sizes if (n[0] in self.in_use) == served]:
-                if self.used_bytes + len(data) <= self.limit_bytes:
-                    break
-                self._remove(other)
-                self._evicted(*other)
+        if self.used_bytes + len(data) > self.limit_bytes:
+            self._make_room(len(data))
         if self._folder is not None and not self._write(name, data):
             return False
         self._sizes[name] = len(data)
@@ -142,6 +138,14 @@ class Store:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    def _make_room(self, size: int) -> None:
+        for served in (False, True):
+            for other in [n for n in self._sizes if (n[0] in self.in_use) == served]:
+                if self.used_bytes + size <= self.limit_bytes:
+                    return
+                self._remove(other)
+                self._evicted(*other)
 
     # --- the folder --------------------------------------------------------------------------
 

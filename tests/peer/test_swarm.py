@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from p2pcdn.peer import Peer, PeerError
+from p2pcdn.peer import peer as peer_module
 from p2pcdn.peer.origin import ContentChanged
 from p2pcdn.peer.peer import NotShared
 from p2pcdn.peer.seeder import Seeder
@@ -211,6 +212,24 @@ def test_a_small_store_serves_what_it_has_and_streams_the_rest(
                 (stats,) = visitor.stats().contents
                 assert stats.from_peers > 0 and stats.from_origin > 0
                 assert visitor.store.used_bytes <= 300_000
+
+    run(story())
+
+
+def test_many_files_are_fetched_one_after_the_other_but_only_so_many_seeded(
+    site: Callable[..., Proxy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin = site("starlette-uvicorn", ready=("watch/two", "two.mp4"))
+    monkeypatch.setattr(peer_module, "MAX_CONTENTS", 1)
+
+    async def story() -> None:
+        async with Peer(f"{origin.url}/several") as visitor:
+            for name in ("one.mp4", "two.mp4", "one.mp4"):
+                assert await visitor.fetch(f"/media/{name}") == clip(name)
+                assert len(visitor.contents) == 1
+            await visitor.seed(ONE)
+            with pytest.raises(PeerError, match="at most"):
+                await visitor.open("/media/two.mp4")
 
     run(story())
 
