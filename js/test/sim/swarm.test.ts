@@ -12,14 +12,22 @@ interface Plan extends Partial<Options> {
   everyS: number;
   /** Every second one is killed after so many seconds of play. */
   killS?: number;
+  /** The first so many after the first one send wrong bytes. */
+  hostile?: number;
 }
 
-async function visits({ viewers, everyS, killS, ...options }: Plan): Promise<[World, Viewing[]]> {
+async function visits({
+  viewers,
+  everyS,
+  killS,
+  hostile = 0,
+  ...options
+}: Plan): Promise<[World, Viewing[]]> {
   const world = new World({ ...MEDIUM, origin: 12.5e6, ...options });
   const views = await world.run(async ({ clock }) => {
     const all: Promise<Viewing>[] = [];
     for (let n = 0; n < viewers; n++) {
-      all.push(world.watch(killS && n % 2 ? killS : Infinity));
+      all.push(world.watch(killS && n % 2 ? killS : Infinity, n > 0 && n <= hostile));
       await clock.sleep(everyS);
     }
     return Promise.all(all);
@@ -52,6 +60,21 @@ test("viewers that are killed in mid-play stop nobody else", async () => {
   const [world, views] = await visits({ viewers: 8, everyS: 3, killS: 10, origin: 412_500 });
   expect(stalls(views.filter((_, n) => n % 2 === 0))).toBe(0);
   expect(world.copies).toBeLessThanOrEqual(1.25);
+});
+
+test("three hostile peers of ten corrupt nothing and hardly cost anything", async () => {
+  const plan = { viewers: 10, everyS: 2 };
+  const offload = (views: Viewing[]): number => {
+    const honest = views.slice(4);
+    const all = honest.reduce((sum, v) => sum + v.fromPeers + v.fromOrigin, 0);
+    return honest.reduce((sum, v) => sum + v.fromPeers, 0) / all;
+  };
+  const [, calm] = await visits(plan);
+  const [world, views] = await visits({ ...plan, hostile: 3 });
+  expect(views.every((v) => v.intact)).toBe(true);
+  expect(stalls(views)).toBe(0);
+  expect(offload(views)).toBeGreaterThanOrEqual(offload(calm) - 0.1);
+  expect(world.coordinator.reports.length).toBeGreaterThan(0);
 });
 
 test("a viewer alone starts as fast as from the origin, and asks for every byte once", async () => {

@@ -3,6 +3,7 @@
 import { createHash } from "node:crypto";
 import { createEngine } from "../../src/swarm/engine";
 import type { Engine, Playback } from "../../src/engine";
+import type { Shared } from "../../src/swarm/link";
 import { Clock, generator } from "./clock";
 import { Mailboxes } from "./coordinator";
 import { connections, line, OriginServer, type Line } from "./network";
@@ -95,7 +96,7 @@ export class World {
   }
 
   /** One visit: watches from the start to the end, or leaves after `leaveS` seconds of play. */
-  async watch(leaveS = Infinity): Promise<Viewing> {
+  async watch(leaveS = Infinity, hostile = false): Promise<Viewing> {
     const { clock, options } = this;
     const n = this.visitors++;
     const visit = clock.now;
@@ -143,6 +144,18 @@ export class World {
     );
     this.engines.push(engine);
     const content = (await engine.content("http://site/media/a.mp4"))!;
+    if (hostile) {
+      // It plays well itself, and sends others wrong bytes.
+      const shared = content as unknown as Shared;
+      const bytes = shared.bytes.bind(shared);
+      shared.bytes = (segment) => bytes(segment)?.map((b) => b ^ 255) ?? null;
+      // Its own player reads what it holds by another way.
+      (content as unknown as { available: unknown }).available = (at: number, end: number) => {
+        const segment = Math.floor(at / shared.segmentBytes);
+        const from = segment * shared.segmentBytes;
+        return bytes(segment)?.subarray(at - from, end - from) ?? null;
+      };
+    }
     await clock.sleep(0.08); // the worker takes control
     const player = new Player(options.seconds);
     content.attach(player);
