@@ -62,7 +62,7 @@ def test_scripts_consoles_and_errors_of_a_page_are_seen(
 @pytest.mark.parametrize("kind", ["chromium", "firefox"])
 def test_without_javascript_no_script_runs(kind: str, origin: Proxy, visit: Visit) -> None:
     visitor = visit(kind, javascript=False)
-    visitor.goto(origin.localhost + "/added")
+    visitor.goto(origin.localhost + "/added-alone")
     assert "<video" not in visitor.html().split("<script")[0]
 
 

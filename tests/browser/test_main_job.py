@@ -24,6 +24,11 @@ def size(name: str) -> int:
     return (media.folder() / name).stat().st_size
 
 
+# Four times what the clips need, in bytes per second. An origin as fast as loopback has sent a
+# short clip before two browsers on a busy machine have shaken hands.
+USUAL = 500_000
+
+
 def second_is_fed_by_the_first(proxy: Proxy, first: Watch, second: Watch) -> None:
     first.open("watch/one").shared().play().end()
     first.no_error()
@@ -31,6 +36,7 @@ def second_is_fed_by_the_first(proxy: Proxy, first: Watch, second: Watch) -> Non
     alone = proxy.sent(r"/media/one\.mp4")
     assert alone <= size("one.mp4") * 1.1, "the first visitor cost more than plain HTTP"
 
+    proxy.bytes_per_s = USUAL
     second.open("watch/one").shared().play(1).end()
     second.no_error()
     second.delivered("one.mp4")
@@ -166,6 +172,7 @@ def test_every_kind_of_video_element_is_fed_by_peers(
         visitor.delivered(clip)
         if number == 0:
             alone = proxy.sent(clip)
+            proxy.bytes_per_s = USUAL
     assert visitor.received > size(clip) / 2
     assert proxy.sent(clip) - alone < size(clip) / 2
 
