@@ -79,9 +79,11 @@ bench-swarm: system .make/python $(STATIC) .make/node-browser ## what a swarm sa
 # --- what is shipped ---------------------------------------------------------------------
 
 .PHONY: docs
-docs: .make/python ## write docs/settings.md from the settings themselves
-	$(BIN)/python tools/settings_page.py > docs/settings.md.new
-	mv docs/settings.md.new docs/settings.md
+docs: .make/python ## the documentation as a site, into site/
+	@$(BIN)/python tools/settings_page.py > docs/settings.md.new
+	@mv docs/settings.md.new docs/settings.md
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "Open site/index.html"
 
 .PHONY: build
 build: .make/python $(STATIC) ## wheel and sdist into dist/
