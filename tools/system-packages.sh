@@ -14,6 +14,9 @@ program() { # the program by which a package is known to be there
 present() {
 	case $1 in
 	python3-venv) python3 -c 'import ensurepip' 2>/dev/null ;;
+	# What WebKitGTK plays MP4 with: libraries, not programs.
+	gstreamer1.0-plugins-good) ls /usr/lib/*/gstreamer-1.0/libgstisomp4.so >/dev/null 2>&1 ;;
+	gstreamer1.0-libav) ls /usr/lib/*/gstreamer-1.0/libgstlibav.so >/dev/null 2>&1 ;;
 	*) (PATH="$PATH:/usr/sbin:/usr/local/sbin"; command -v "$(program "$1")" >/dev/null) ;;
 	esac
 }
