@@ -119,6 +119,7 @@ class Contents:
             if want is None:
                 want = masks[entry.segments] = _wanted(message, entry.segments)
             entries[peer.id] = entry
+            quality = peer.quality if isinstance(peer, Peer) else None
             candidates.append(
                 Candidate(
                     peer.id,
@@ -127,6 +128,7 @@ class Contents:
                     now - peer.since,
                     entry.busy,
                     _named(entry, now),
+                    *((quality.rtt_s, quality.rate, quality.blame) if quality else ()),
                 )
             )
         listed = []

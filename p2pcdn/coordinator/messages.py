@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeGuard
 
 from p2pcdn.coordinator import holdings
 from p2pcdn.coordinator.limits import Limits
+from p2pcdn.coordinator.quality import Measure, read_links
 
 __all__ = [
     "ID_TAKEN",
@@ -110,6 +111,8 @@ class Announce:
     lost: int
     upload: bool | None
     busy: float | None
+    links: tuple[tuple[str, Measure], ...] = ()
+    """What it measured of peers that it is linked to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,7 @@ def read_announce(payload: object, limits: Limits) -> Announce | None:
         holdings.cells(lost, segments, touching=True),
         None if upload is None else bool(upload),
         float(min(1, max(0, busy))) if _is_number(busy) else None,
+        tuple(read_links(info.get("links"))),
     )
 
 

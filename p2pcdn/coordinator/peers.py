@@ -7,6 +7,7 @@ from collections import OrderedDict, deque
 from typing import TYPE_CHECKING
 
 from p2pcdn.coordinator.limits import Bucket, Limits
+from p2pcdn.coordinator.quality import Quality
 
 if TYPE_CHECKING:
     from p2pcdn.coordinator.contents import Announcement
@@ -71,6 +72,7 @@ class Peer:
         "loader",
         "mailbox",
         "network",
+        "quality",
         "refused",
         "relayed",
         "seen",
@@ -99,6 +101,14 @@ class Peer:
         self.bucket = Bucket(limits.message_burst, now)
         self.relayed = Bucket(limits.relay_burst, now)
         self.refused = 0
+        self.quality: Quality | None = None
+        """Made with its first link: most peers of a site have none."""
+
+    def meet(self, other: str) -> None:
+        """This peer and `other` agreed to open a link."""
+        if self.quality is None:
+            self.quality = Quality()
+        self.quality.meet(other)
 
 
 def network_of(address: str) -> Network | None:

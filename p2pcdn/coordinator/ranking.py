@@ -12,6 +12,10 @@ from typing import NamedTuple, Protocol
 __all__ = ["Candidate", "DefaultRanker", "Ranker", "closeness"]
 
 
+_MIDDLING_RATE = 300_000.0
+_MIDDLING_RTT_S = 0.08
+
+
 class Candidate(NamedTuple):
     """What is known about a possible source."""
 
@@ -25,6 +29,12 @@ class Candidate(NamedTuple):
     """Share of its upload that it says is in use, 0 to 1."""
     named: float
     """How often it was named lately (an average that halves every few seconds)."""
+    rtt_s: float | None = None
+    """The median of the round trips that its links measured; None: nobody did."""
+    rate: float | None = None
+    """The median of what its links got from it, in bytes per second."""
+    blame: int = 0
+    """How many of its links got wrong bytes from it."""
 
 
 class Ranker(Protocol):
@@ -49,8 +59,10 @@ class DefaultRanker:
     """A weighted sum, plus chance of about the weight of the smaller differences.
 
     What a peer holds counts most (a source without the segment is none), then that it is
-    near, then that it is idle, then that it has stayed (who has watched for a minute is
-    likelier to watch another one). Being named often counts against it, without bound.
+    near, then how it serves those that have it, then that it is idle, then that it has stayed
+    (who has watched for a minute is likelier to watch another one). What nobody measured
+    counts as middling, so that newcomers are tried. Being named often, and wrong bytes, count
+    against it, without bound.
     """
 
     def rank(
@@ -68,6 +80,9 @@ class DefaultRanker:
             2.0 * c.overlap
             + 0.8 * c.closeness
             + 0.3 * min(1.0, c.uptime_s / 60.0)
+            + 0.8 * (0.5 if c.rate is None else c.rate / (c.rate + _MIDDLING_RATE))
+            + 0.5 * (0.5 if c.rtt_s is None else _MIDDLING_RTT_S / (c.rtt_s + _MIDDLING_RTT_S))
             - 0.8 * c.busy
+            - 1.0 * c.blame
             - 0.1 * c.named
         )

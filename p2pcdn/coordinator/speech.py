@@ -21,6 +21,7 @@ __all__ = ["Speech"]
 _RELAYED = frozenset({"OFFER", "ANSWER", "CANDIDATE", "LEAVE"})
 _LIST_COST = 5.0
 _FORGIVEN = 3
+_MOST_BLAMED = 16
 
 Handler = Callable[[Peer, object, float, list[str], list[Action]], None]
 
@@ -151,7 +152,10 @@ class Speech:
                 target.mailbox.fast_until = now + self._limits.fast_for_s
             kept = self.deliver(target, text, actions)
             self.relayed += kept
-            self.answered += kept and type == "ANSWER"
+            if kept and type == "ANSWER":
+                self.answered += 1
+                peer.meet(target.id)
+                target.meet(peer.id)
         else:
             # A LEAVE for someone who is not there has nothing to tell.
             kept = type == "LEAVE" or (
@@ -177,6 +181,10 @@ class Speech:
             reason = verdict.value
             if verdict is Verdict.GOOD:
                 peer.loader = True
+                for id, measure in message.links:
+                    linked = self._peers.get(id)
+                    if linked is not None and linked.quality is not None:
+                        linked.quality.measured(peer.id, measure)
                 if self._contents.announce(peer, message):
                     return
                 reason = "limit"
@@ -262,6 +270,11 @@ class Speech:
         self, peer: Peer, payload: object, now: float, answers: list[str], actions: list[Action]
     ) -> None:
         if isinstance(payload, dict):
+            bad = payload.get("bad")
+            for id in bad[:_MOST_BLAMED] if isinstance(bad, list) else ():
+                liar = self._peers.get(id) if isinstance(id, str) else None
+                if liar is not None and liar.quality is not None:
+                    liar.quality.blamed(peer.id)
             actions.append(Report(peer.id, payload))
 
 
