@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from p2pcdn.doctor.findings import Report
-from p2pcdn.doctor.visitor import Unreachable, visit
+from p2pcdn.doctor.visitor import Unreachable, join, visit
 
 __all__ = ["Loader", "check_assets"]
 
@@ -30,16 +30,16 @@ class Loader:
 
     @property
     def scope(self) -> str:
-        return urljoin(self.url, str(self.settings.get("scope", "../")))
+        return join(self.url, str(self.settings.get("scope", "../")))
 
     @property
     def coordinator(self) -> str:
         """The coordinator's base, with a slash at its end."""
-        return urljoin(self.url, str(self.settings.get("coordinator", "../peerjs"))) + "/"
+        return join(self.url, str(self.settings.get("coordinator", "../peerjs"))) + "/"
 
     def beside(self, name: str) -> str:
         """The address of another of our files or endpoints."""
-        return urljoin(self.url, name)
+        return join(self.url, name)
 
 
 def check_assets(
@@ -131,12 +131,12 @@ def _worker(report: Report, loader: Loader, page_url: str, timeout_s: float) -> 
         )
         return
     # Without the header the widest scope is the worker's own folder (Service Workers, 3.2.3).
-    allowed = urljoin(url, answer.header("service-worker-allowed") or "./")
+    allowed = join(url, answer.header("service-worker-allowed") or "./")
     if not loader.scope.startswith(allowed):
         report.problem(
             "worker-scope",
             "The header Service-Worker-Allowed does not reach the browser, so the worker may not "
-            f"serve pages above {urlsplit(urljoin(url, './')).path}.",
+            f"serve pages above {urlsplit(join(url, './')).path}.",
             "Let the web server in front pass that header on (nginx: no "
             "`proxy_hide_header Service-Worker-Allowed`).",
         )

@@ -191,22 +191,29 @@ def _engine(stats: Any) -> dict[str, Any]:
     return engine if isinstance(engine, dict) else {}
 
 
+def _parts(whole: Any, name: str) -> list[dict[str, Any]]:
+    """A list of objects in what the page said; a page can say anything."""
+    parts = whole.get(name) if isinstance(whole, dict) else None
+    return [p for p in parts if isinstance(p, dict)] if isinstance(parts, list) else []
+
+
 def _direct(stats: Any) -> str:
     """Why the page, or all of its videos, play straight from the site."""
     if not isinstance(stats, dict):
         return ""
     if stats.get("why"):
         return str(stats["why"])
-    whys = [video.get("why") for video in stats.get("videos", [])]
+    whys = [video.get("why") for video in _parts(stats, "videos")]
     return str(whys[0]) if whys and all(whys) else ""
 
 
 def _total(stats: Any, name: str) -> int:
-    return sum(int(content.get(name, 0)) for content in _engine(stats).get("contents", []))
+    numbers = (content.get(name) for content in _parts(_engine(stats), "contents"))
+    return sum(number for number in numbers if isinstance(number, int))
 
 
 def _open(stats: Any) -> int:
-    return sum(peer.get("state") == "open" for peer in _engine(stats).get("peers", []))
+    return sum(peer.get("state") == "open" for peer in _parts(_engine(stats), "peers"))
 
 
 def _transport(stats: Any) -> str:

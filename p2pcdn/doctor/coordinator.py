@@ -163,7 +163,8 @@ class _Check:
         for socket in (one, two):
             opened = socket.hear("OPEN")
             if opened.get("type") != "OPEN":
-                said = str(opened.get("payload", {}).get("msg", opened.get("type")))
+                payload = opened.get("payload")
+                said = str(payload.get("msg") if isinstance(payload, dict) else opened.get("type"))
                 foreign = "another site" in said
                 self.report.warning(
                     "coordinator-origin" if foreign else "websocket-error",

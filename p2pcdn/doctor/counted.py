@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from p2pcdn.doctor.assets import Loader
@@ -56,4 +57,6 @@ def _part(value: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _count(value: dict[str, Any], name: str) -> float:
     number = value.get(name)
-    return float(number) if isinstance(number, (int, float)) else 0.0
+    if isinstance(number, (int, float)) and math.isfinite(number):
+        return float(number)
+    return 0.0

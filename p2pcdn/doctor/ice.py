@@ -183,7 +183,7 @@ def _servers(report: Report, ice: list[Any]) -> Iterator[_Server]:
         if not isinstance(entry, dict):
             continue
         urls = entry.get("urls", [])
-        for url in [urls] if isinstance(urls, str) else urls:
+        for url in urls if isinstance(urls, list) else [urls]:
             match = _URL.fullmatch(str(url))
             if match is None:
                 report.problem(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import math
 import time
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -200,4 +201,6 @@ def _verified(report: Report, path: str, data: bytes, manifest: dict[str, Any]) 
 
 
 def _number(value: object, otherwise: float) -> float:
-    return float(value) if isinstance(value, (int, float)) else otherwise
+    if isinstance(value, (int, float)) and math.isfinite(value) and 0 <= value < 2**53:
+        return float(value)
+    return otherwise

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from p2pcdn.doctor.findings import Report
 from p2pcdn.doctor.markup import Markup, read_markup
 from p2pcdn.doctor.obstacles import obstacles, rewritten
 from p2pcdn.doctor.videos import check_videos
-from p2pcdn.doctor.visitor import Answer, Unreachable, is_local, origin_of, visit
+from p2pcdn.doctor.visitor import Answer, Unreachable, is_local, join, origin_of, visit
 from p2pcdn.page.csp import judge
 from p2pcdn.page.transform import MARKER
 
@@ -22,6 +23,7 @@ _AS_BROWSER = {
     "Sec-Fetch-Mode": "navigate",
     "Sec-Fetch-Site": "none",
 }
+_LOADER = re.compile(r"/loader\.js\?v=[0-9a-f]+$")
 _READABLE = ("", "identity", "gzip", "x-gzip", "deflate")
 
 
@@ -84,12 +86,12 @@ def check_page(report: Report, url: str, *, mount: str, timeout_s: float) -> Pag
     legible = readable.header("content-encoding").strip().lower() in _READABLE
     markup = read_markup(readable.body.decode("utf-8", "replace")) if legible else Markup()
     script = next(
-        (s for s in markup.scripts if urlsplit(s[0]).path.endswith("/loader.js") and "v=" in s[0]),
+        (s for s in markup.scripts if _LOADER.search(s[0])),
         None,
     )
     marked = bool(answer.header(MARKER[0].decode()))
-    base = urljoin(answer.url, markup.base) if markup.base else answer.url
-    loader_url = urljoin(base, script[0]) if script else None
+    base = join(answer.url, markup.base or "") or answer.url
+    loader_url = join(base, script[0]) or None if script else None
     if script and loader_url:
         report.ok("page-taken", "p2pcdn put its script into this page.")
         _policy_in_front(report, answer, markup, loader_url, nonce=script[1])

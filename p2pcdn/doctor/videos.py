@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from p2pcdn.doctor.findings import Report
 from p2pcdn.doctor.markup import Markup
-from p2pcdn.doctor.visitor import origin_of
+from p2pcdn.doctor.visitor import join, origin_of
 
 __all__ = ["check_videos"]
 
@@ -27,7 +27,9 @@ def check_videos(
         )
     for video in markup.videos:
         for source in video.data_src:
-            media[urljoin(base, source)] = None
+            address = join(base, source)
+            if address.startswith(own + "/"):
+                media[address] = None
         if video.off:
             report.ok(
                 "video-off", f'A video says data-p2p="off" and is left alone{_of(video.src)}.'
@@ -52,18 +54,15 @@ def _left(
     report: Report, source: str, base: str, own: str, media: dict[str, None], *, taken: bool
 ) -> None:
     """A `src` that p2pcdn did not take over."""
-    try:
-        address = urljoin(base, source)
-        scheme, host = urlsplit(address).scheme, origin_of(address)
-    except ValueError:
-        scheme, host, address = "", "", source
+    address = join(base, source)
+    scheme = urlsplit(address).scheme
     if scheme not in ("http", "https"):
         report.warning(
             "video-script",
             f"A video's source is {source[:40]}, which only its page knows.",
             "Give the video the address of a file on this site.",
         )
-    elif host != own:
+    elif origin_of(address) != own:
         report.warning(
             "video-other-host",
             f"A video comes from another host and cannot be shared: {address}",

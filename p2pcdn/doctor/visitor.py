@@ -19,7 +19,16 @@ from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from p2pcdn.errors import P2PCDNError
 
-__all__ = ["Answer", "Unreachable", "connect", "is_local", "origin_of", "parse_url", "visit"]
+__all__ = [
+    "Answer",
+    "Unreachable",
+    "connect",
+    "is_local",
+    "join",
+    "origin_of",
+    "parse_url",
+    "visit",
+]
 
 _AGENT = "Mozilla/5.0 (compatible; p2pcdn-doctor)"
 _SAFE = "/?%!$&'()*+,;=:@-._~[]"
@@ -91,6 +100,9 @@ def origin_of(url: str) -> str:
     """Scheme, host and port, as browsers write them into `Origin`."""
     parts = urlsplit(url)
     host = parts.hostname or ""
+    if not host.isascii():
+        with suppress(UnicodeError):
+            host = host.encode("idna").decode()
     host = f"[{host}]" if ":" in host else host
     usual = {"http": 80, "https": 443}.get(parts.scheme)
     port = "" if parts.port in (None, usual) else f":{parts.port}"
@@ -104,6 +116,16 @@ def is_local(url: str) -> bool:
     return host in ("localhost", "::1") or host.endswith(".localhost") or host.startswith("127.")
 
 
+def join(base: str, url: str) -> str:
+    """`url` as seen from `base`; empty where that is no address (`http://[`)."""
+    try:
+        joined = urljoin(base, url)
+        _ = urlsplit(joined).port
+    except ValueError:
+        return ""
+    return joined
+
+
 def connect(url: str, *, timeout_s: float) -> socket.socket:
     """An open connection to the URL's host, with TLS where its scheme asks for it.
 
@@ -115,7 +137,7 @@ def connect(url: str, *, timeout_s: float) -> socket.socket:
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
         plain = socket.create_connection((host, port), timeout_s)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise Unreachable(f"{host}:{port} cannot be reached ({_why(error)})") from error
     if parts.scheme == "http":
         return plain
@@ -161,8 +183,10 @@ def visit(
         answer = _once(url, method, dict(headers or {}), body, most_bytes, timeout_s, connected)
         if not redirects or answer.status not in _REDIRECTS or not answer.header("location"):
             return answer
-        url = urljoin(url, answer.header("location"))
-        parse_url(url)
+        target = join(url, answer.header("location"))
+        if urlsplit(target).scheme not in ("http", "https") or not urlsplit(target).hostname:
+            raise Unreachable(f"{url} redirects to {answer.header('location')[:80]!r}, no address")
+        url = target
     raise Unreachable(f"{url} redirects again and again")
 
 
@@ -197,7 +221,7 @@ def _once(
         data = response.read(most_bytes + 1)
         fields = tuple(response.getheaders())
         answer = Answer(url, response.status, fields, data[:most_bytes], len(data) > most_bytes)
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, UnicodeError) as error:
         raise Unreachable(f"{url} gave no proper HTTP answer ({_why(error)})") from error
     finally:
         connection.close()
