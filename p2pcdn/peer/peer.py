@@ -17,7 +17,6 @@ import httpx
 
 from p2pcdn import __version__
 from p2pcdn.peer import PeerError, wire
-from p2pcdn.peer.bits import runs_of
 from p2pcdn.peer.client import Client, Identity
 from p2pcdn.peer.content import Content, ContentStats
 from p2pcdn.peer.link import Link
@@ -25,10 +24,10 @@ from p2pcdn.peer.links import Links, rtc_configuration
 from p2pcdn.peer.manifest import Later, Manifest, Refused, ask_manifest
 from p2pcdn.peer.origin import ContentChanged
 from p2pcdn.peer.report import Reporter
+from p2pcdn.peer.search import Searches
 from p2pcdn.peer.site import Page, Site, find_site
 from p2pcdn.peer.store import Store
 from p2pcdn.peer.uploader import Uploader
-from p2pcdn.peer.wire import Run
 
 __all__ = ["MAX_CONTENTS", "NotShared", "Peer", "PeerStats"]
 
@@ -37,15 +36,8 @@ log = logging.getLogger("p2pcdn.peer")
 _TICK_S = 0.15
 MAX_CONTENTS = 32
 """No coordinator and no link takes more of one peer."""
-_LISTED = 12
 _EXCHANGED = 8
 _EXCHANGE_S = 20.0
-_ANNOUNCE_S = 3.0
-_MAX_RUNS = 256
-_ASK_AGAIN_S = (4.0, 8.0, 15.0, 30.0)
-"""SOURCES is asked again after these times while peers are few."""
-_ENOUGH_PEERS = 3
-_ANSWER_S = 1.5
 _JOIN_S = 1.0
 _SHUN_LIAR_S = 600.0
 _PATIENCE_S = 120.0
@@ -75,17 +67,6 @@ class PeerStats:
     links: tuple[LinkStats, ...]
     contents: tuple[ContentStats, ...]
     uploaded: int
-
-
-@dataclass(slots=True)
-class _Search:
-    """What is asked about one content, and when again."""
-
-    check_at: float
-    renew_at: float
-    asked: int = 0
-    asked_at: float = 0.0
-    answered: bool = False
 
 
 class Peer:
@@ -134,12 +115,16 @@ class Peer:
         self.uploader = self._make_uploader(upload_limit)
         self.cap_kib = self.uploader.cap_kib
         self._mount, self._cache, self._cache_limit = mount, cache, cache_limit
-        self._max_links, self._recheck_s = max_links, recheck_s
-        self._searches: dict[Content, _Search] = {}
+        self._max_links = max_links
+        self._searches = Searches(
+            lambda message: self._client.send(message),
+            busy=self._busy,
+            now=self.now,
+            recheck_s=recheck_s,
+        )
         self._opening = asyncio.Lock()
         self._exchanged: dict[tuple[str, str], float] = {}
         self._numbers = 0
-        self._announced_at = 0.0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._links: Links
         self._client: Client
@@ -165,7 +150,7 @@ class Peer:
                 self.site.coordinator,
                 Identity(self.id, secrets.token_hex(16), self.site.key),
                 self.http,
-                opened=self._opened,
+                opened=self._searches.opened,
                 heard=self._heard,
                 socket=self.site.socket,
             )
@@ -231,7 +216,7 @@ class Peer:
         """
         content = await self.open(url)
         content.seeding = True
-        self._ask(content)
+        self._searches.ask(content)
         content.poke()
         return content
 
@@ -252,7 +237,7 @@ class Peer:
     async def stream(self, url: str) -> AsyncIterator[bytes]:
         """The same piece by piece, in order, with no more in memory than `cache_limit`."""
         content = await self.open(url)
-        self._ask(content)
+        self._searches.ask(content)
         async for piece in content.stream():
             yield piece
 
@@ -296,13 +281,12 @@ class Peer:
         content = Content(self._numbers, url, target, manifest, self)
         self._numbers = (self._numbers + 1) & 0xFFFF
         self.contents[content.key] = content
-        renew_at = self._renewal(manifest.expires)
-        self._searches[content] = _Search(self.now() + self._recheck_s, renew_at)
+        self._searches.add(content)
         for link in self._links:
             link.join(content)
         # Before the coordinator has opened, `_opened` will do this.
         if self._client.transport != "none":
-            self._announce(content, content.held, ())
+            self._searches.announce(content, content.held)
         return content
 
     async def _make_place(self) -> None:
@@ -318,98 +302,43 @@ class Peer:
     async def _forget(self, content: Content, *, drop: bool) -> None:
         if self.contents.get(content.key) is content:
             del self.contents[content.key]
-        self._searches.pop(content, None)
-        self._client.send({"type": "WITHDRAW", "payload": {"content": content.key}})
+        self._searches.discard(content)
         await content.close(forget=drop)
 
-    async def _check(self, content: Content, search: _Search) -> None:
+    async def _check(self, content: Content) -> None:
         """Whether the site still shares it, and the same bytes; renews the token."""
         answer = await ask_manifest(self.http, self.site.mount, content.target, self.id)
         if content.closed:
             return
-        search.check_at = self.now() + self._recheck_s
         if isinstance(answer, Later):
-            search.check_at = self.now() + max(answer.after_s, min(15.0, self._recheck_s))
+            self._searches.checked(content, again_s=answer.after_s)
         elif isinstance(answer, Refused):
             content.trouble = answer.message
             await self._forget(content, drop=False)
         elif answer.key != content.key:
             content.trouble = "the file was edited"
             await self._forget(content, drop=True)
-        elif self.now() > search.renew_at:
+        else:
             content.manifest = answer
-            search.renew_at = self._renewal(answer.expires)
-            self._announce(content, content.held, ())
-
-    def _renewal(self, expires: float) -> float:
-        left = max(0.0, min(expires - time.time(), 86_400.0))
-        return self.now() + max(5.0, min(left - 60.0, left * 0.8))
+            self._searches.checked(content)
+            self._searches.announce(content, content.held)
 
     def _evicted(self, key: str, segment: int) -> None:
         if content := self.contents.get(key):
             content.evicted(segment)
 
-    # --- the coordinator ---------------------------------------------------------------------
-
-    def _opened(self) -> None:
-        for content, search in self._searches.items():
-            self._announce(content, content.held, ())
-            if search.asked:
-                self._ask(content)
-
     def _heard(self, message: dict[str, Any]) -> None:
         type, src, payload = message["type"], message.get("src"), message.get("payload")
-        if type == "SOURCES" and isinstance(payload, dict):
-            peers = payload.get("peers")
-            for content, search in self._searches.items():
-                if content.number == payload.get("rid") and isinstance(peers, list):
-                    search.answered = True
-                    ids = [peer.get("id") for peer in peers if isinstance(peer, dict)]
-                    self._links.offer(id for id in ids if isinstance(id, str))
-                    content.poke()
-        elif type == "REFUSED" and isinstance(payload, dict):
-            for content, search in self._searches.items():
-                if content.key == payload.get("content") and payload.get("reason") != "limit":
-                    search.renew_at = min(search.renew_at, self.now())
-                    search.check_at = min(search.check_at, self.now() + 5)
-        elif isinstance(src, str):
+        if isinstance(src, str):
             self._links.heard(type, src, payload)
-
-    def _announce(self, content: Content, have: Iterable[int], lost: Iterable[int]) -> None:
-        content.gained.clear()
-        have_runs, lost_runs = runs_of(have), runs_of(lost)
-        content.lost.clear()
-        for start in range(0, max(1, len(have_runs), len(lost_runs)), _MAX_RUNS):
-            part = slice(start, start + _MAX_RUNS)
-            self._say_announce(content, have_runs[part], lost_runs[part])
-
-    def _say_announce(self, content: Content, have: tuple[Run, ...], lost: tuple[Run, ...]) -> None:
-        limit = self.uploader.limit
-        busy = min(1.0, self.uploader.waiting_bytes / limit) if limit else 0.0
-        payload = {
-            "content": content.key,
-            "token": content.manifest.token,
-            "segments": content.held.size,
-            "have": have,
-            "info": {"upload": True, "busy": round(busy, 2)},
-        }
-        if lost:
-            payload["lost"] = lost
-        self._client.send({"type": "ANNOUNCE", "payload": payload})
-
-    def _ask(self, content: Content) -> None:
-        search = self._searches.get(content)
-        if search is None or content.complete:
-            return
-        search.asked += 1
-        search.asked_at = self.now()
-        payload = {
-            "rid": content.number,
-            "content": content.key,
-            "token": content.manifest.token,
-            "limit": _LISTED,
-        }
-        self._client.send({"type": "SOURCES", "payload": payload})
+        elif type == "REFUSED" and isinstance(payload, dict):
+            self._searches.refused(payload)
+        elif type == "SOURCES" and isinstance(payload, dict):
+            found = self._searches.answered(payload)
+            if found is not None:
+                content, ids = found
+                self._links.offer(ids)
+                content.poke()
 
     # --- time --------------------------------------------------------------------------------
 
@@ -424,20 +353,11 @@ class Peer:
     def _tick(self) -> None:
         now = self.now()
         self._links.tick()
-        for content, search in list(self._searches.items()):
+        for content in list(self.contents.values()):
             content.tick()
-            wait = _ASK_AGAIN_S[min(search.asked, len(_ASK_AGAIN_S)) - 1]
-            few = content.stats().peers < _ENOUGH_PEERS and self._links.free > 0
-            if search.asked and few and now - search.asked_at > wait:
-                self._ask(content)
-            if now > min(search.check_at, search.renew_at):
-                search.check_at = now + 60  # one question at a time
-                self._go(self._check(content, search))
-            if now - self._announced_at > _ANNOUNCE_S and content.gained | content.lost:
-                self._announce(content, set(content.gained), set(content.lost))
             self._exchange(content, now)
-        if now - self._announced_at > _ANNOUNCE_S:
-            self._announced_at = now
+        for content in self._searches.tick(room=self._links.free > 0):
+            self._go(self._check(content))
         if self._reporter.due(now):
             self._go(self._reporter.send())
 
@@ -476,12 +396,12 @@ class Peer:
     def links(self) -> Iterable[Link]:
         return self._links
 
+    def _busy(self) -> float:
+        limit = self.uploader.limit
+        return min(1.0, self.uploader.waiting_bytes / limit) if limit else 0.0
+
     def expecting(self, content: Content) -> bool:
-        search = self._searches.get(content)
-        if search is None:
-            return False
-        young = self.now() - content.opened_at < _ANSWER_S
-        if not search.answered and young and self._client.trouble is None:
+        if self._searches.unanswered(content) and self._client.trouble is None:
             return True
         if self._links.connecting:
             return True
@@ -504,8 +424,7 @@ class Peer:
 
     def heard_of(self, key: str, ids: Iterable[str]) -> None:
         content = self.contents.get(key)
-        search = content and self._searches.get(content)
-        if content is not None and search and search.asked and not content.complete:
+        if content is not None and self._searches.looking(content):
             self._links.offer(ids)
 
     def signal(self, message: dict[str, Any]) -> None:

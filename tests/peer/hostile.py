@@ -176,7 +176,7 @@ class HostilePeer(Peer):
         content.read = lambda segment: bytes(content.manifest.length(segment))  # type: ignore[method-assign]
         for link in self._links:
             link.join(content)
-        self._announce(content, content.held, ())
+        self._searches.announce(content, content.held)
         return content
 
     def opened(self, link: Link) -> None:
@@ -188,10 +188,13 @@ class HostilePeer(Peer):
         # After the other side's HELLO and JOIN, so that there is something to be lost.
         while not link.remotes and not link.over:
             await asyncio.sleep(0.01)
-        for frame in frames:
-            while link.backlog() > 1 << 20 and not link.over:
-                await asyncio.sleep(0.01)
-            self.attacks += link.send(frame)
+        while not link.over:
+            for frame in frames:
+                while link.backlog() > 1 << 16 and not link.over:
+                    await asyncio.sleep(0.01)
+                self.attacks += link.send(frame)
+            if "flood" not in self.attack:
+                return
 
     def ended(self, link: Link, hostile: bool) -> None:
         super().ended(link, hostile)

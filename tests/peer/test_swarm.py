@@ -101,6 +101,22 @@ def test_a_dead_coordinator_costs_the_peers_and_nothing_else(origin: Proxy) -> N
     run(story())
 
 
+def test_a_seeder_that_lost_its_coordinator_is_found_again(origin: Proxy) -> None:
+    async def story() -> None:
+        async with Peer(f"{origin.url}/watch/one") as seeder:
+            await (await seeder.seed(ONE)).wait()
+            await true(lambda: seeder.stats().transport == "websocket")
+            origin.cut_now()
+            await true(lambda: seeder.stats().transport == "none")
+            await true(lambda: seeder.stats().transport == "websocket")
+            async with Peer(f"{origin.url}/watch/one") as visitor:
+                assert await visitor.fetch(ONE) == clip()
+                (stats,) = visitor.stats().contents
+                assert stats.from_peers > 0
+
+    run(story())
+
+
 def test_a_dead_origin_is_not_missed_where_peers_have_everything(origin: Proxy) -> None:
     async def story() -> None:
         async with Peer(f"{origin.url}/watch/one") as seeder:
