@@ -9,7 +9,13 @@ export interface Announce {
   readonly have: readonly Run[];
   /** No longer held. */
   readonly lost?: readonly Run[];
-  readonly info?: { readonly upload: boolean; readonly busy?: number };
+  readonly info?: {
+    readonly upload: boolean;
+    /** How much of the upload is in use, 0 to 1. */
+    readonly busy?: number;
+    /** Peers, each with its round trip in ms and the KiB per second that it delivers. */
+    readonly links?: readonly (readonly [string, number | null, number | null])[];
+  };
 }
 
 export interface Wanted {

@@ -67,6 +67,10 @@ const ANSWER_S = 1.5;
 const JOIN_S = 1;
 const SHUN_LIAR_S = 600;
 const RENEW_S = 60;
+/** Links that an ANNOUNCE tells of. */
+const MEASURED = 8;
+/** A change of upload load that is worth an ANNOUNCE of its own. */
+const BUSIER = 0.25;
 
 interface Search {
   asked: number;
@@ -99,6 +103,8 @@ export function createEngine(
   const uploader = new Uploader(config.uploadLimit, now);
   let numbers = 0;
   let announcedAt = 0;
+  /** How busy the coordinator believes us. */
+  let told = 0;
   let closed = false;
   let client: Client | undefined;
 
@@ -240,7 +246,17 @@ export function createEngine(
         segments: content.held.size,
         have: have.slice(0, MAX_RUNS),
         ...(lost.length && { lost: lost.slice(0, MAX_RUNS) }),
-        info: { upload: !saving() && config.uploadLimit !== 0 },
+        info: {
+          upload: !saving() && config.uploadLimit !== 0,
+          busy: told,
+          links: [...links.open()]
+            .slice(-MEASURED)
+            .map(({ id, rtt, rate, received }) => [
+              id,
+              rtt === null ? null : Math.round(rtt * 1000),
+              received ? Math.round(rate / 1024) : null,
+            ]),
+        },
       },
     });
   }
@@ -268,9 +284,11 @@ export function createEngine(
     }
     if (t - announcedAt > ANNOUNCE_S) {
       announcedAt = t;
+      const changed = Math.abs(uploader.busy - told) > BUSIER;
+      told = Math.round(uploader.busy * 100) / 100;
       for (const content of byKey.values()) {
         const { gained, lost } = content;
-        if (gained.size + lost.size) announce(content, runsOf(gained), runsOf(lost));
+        if (changed || gained.size + lost.size) announce(content, runsOf(gained), runsOf(lost));
       }
     }
     for (const content of byKey.values()) {

@@ -56,6 +56,13 @@ export class Uploader {
     return this.limit ?? this.estimate * FRACTION;
   }
 
+  /** How much of the next second is taken already, 0 to 1. */
+  get busy(): number {
+    let bytes = 0;
+    for (const { orders } of this.outlets) for (const o of orders) bytes += o.bytes.length - o.sent;
+    return Math.min(1, bytes / Math.max(1, this.cap));
+  }
+
   /** Sends what may be sent now; comes back by itself for the rest. */
   pump(): void {
     const now = this.now();

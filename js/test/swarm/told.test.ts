@@ -1,0 +1,71 @@
+import { afterEach, expect, test } from "vitest";
+import { first, Site, until, whole, wrtc } from "./site";
+
+let site: Site;
+afterEach(() => site.stop());
+
+interface Info {
+  busy: number;
+  links: [string, number | null, number | null][];
+}
+
+/** A fetch, and the `info` of every announcement that goes through it. */
+function overheard(): { fetch: typeof fetch; infos: Info[] } {
+  const infos: Info[] = [];
+  return {
+    infos,
+    fetch: (input, init) => {
+      if (typeof init?.body === "string") {
+        const { messages } = JSON.parse(init.body) as {
+          messages: { type: string; payload: { info: Info } }[];
+        };
+        for (const { type, payload } of messages) if (type === "ANNOUNCE") infos.push(payload.info);
+      }
+      return fetch(input, init);
+    },
+  };
+}
+
+test("the coordinator is told how busy we are and how well others serve us", async () => {
+  site = await new Site({ size: 6_000_000 }).start();
+  const busy = overheard();
+  const a = site.visitor({ fetch: busy.fetch }, { uploadLimit: 1_000_000 });
+  await whole(a, site.url);
+  await until(() => first(a).held === first(a).segments);
+  expect(busy.infos.every((info) => info.busy === 0)).toBe(true);
+  site.throttle = 1; // the origin is of no use: all must come from the first
+  const served = overheard();
+  const b = site.visitor({ fetch: served.fetch });
+  whole(b, site.url).catch(() => undefined); // it is closed on the way
+  await until(() => busy.infos.some((info) => info.busy > 0.2));
+  await until(() => served.infos.some((info) => info.links.some(([, , rate]) => rate !== null)));
+  const link = served.infos.flatMap((info) => info.links).find(([, , rate]) => rate !== null);
+  expect(link?.[0]).toBe(a.stats().id);
+  expect(link?.[2]).toBeGreaterThan(50);
+  expect(link?.[2]).toBeLessThan(20_000);
+});
+
+test("links use the TURN credentials of the last manifest", async () => {
+  site = await new Site().start();
+  const seen: RTCConfiguration[] = [];
+  const ice = [{ urls: "turn:127.0.0.1:9", username: "1:a", credential: "fresh" }];
+  class Watched extends wrtc.RTCPeerConnection {
+    constructor(config: RTCConfiguration) {
+      super({ ...config, iceServers: [] });
+      seen.push(structuredClone(config));
+    }
+  }
+  const deps = {
+    RTCPeerConnection: Watched as unknown as typeof RTCPeerConnection,
+    fetch: async (input: RequestInfo | URL, init?: RequestInit) => {
+      const answer = await fetch(input, init);
+      if (!(input as string).includes("/manifest?")) return answer;
+      return Response.json({ ...((await answer.json()) as object), ice });
+    },
+  };
+  const settings = { ice: [{ urls: "stun:127.0.0.1:9" }] };
+  await whole(site.visitor(deps, settings), site.url);
+  await whole(site.visitor(deps, settings), site.url);
+  await until(() => seen.length > 0);
+  expect(seen.map((config) => config.iceServers)).toEqual(seen.map(() => ice));
+});
