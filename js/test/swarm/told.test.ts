@@ -26,26 +26,30 @@ function overheard(): { fetch: typeof fetch; infos: Info[] } {
   };
 }
 
-test("the coordinator is told how busy we are and how well others serve us", async () => {
-  site = await new Site({ size: 6_000_000 }).start();
-  const busy = overheard();
-  const a = site.visitor({ fetch: busy.fetch }, { uploadLimit: 1_000_000 });
-  await whole(a, site.url);
-  await until(() => first(a).held === first(a).segments);
-  expect(busy.infos.every((info) => info.busy === 0)).toBe(true);
-  site.throttle = 1; // the origin is of no use: all must come from the first
-  const served = overheard();
-  const b = site.visitor({ fetch: served.fetch });
-  whole(b, site.url).catch(() => undefined); // it is closed on the way
-  await until(() => busy.infos.some((info) => info.busy > 0.2));
-  await until(() => served.infos.some((info) => info.links.some(([, , rate]) => rate !== null)));
-  const link = served.infos.flatMap((info) => info.links).find(([, , rate]) => rate !== null);
-  expect(link?.[0]).toBe(a.stats().id);
-  expect(link?.[2]).toBeGreaterThan(50);
-  expect(link?.[2]).toBeLessThan(20_000);
-});
+test(
+  "the coordinator is told how busy we are and how well others serve us",
+  { timeout: 30_000 },
+  async () => {
+    site = await new Site({ size: 4_000_000 }).start();
+    const busy = overheard();
+    const a = site.visitor({ fetch: busy.fetch }, { uploadLimit: 1_000_000 });
+    await whole(a, site.url);
+    await until(() => first(a).held === first(a).segments);
+    expect(busy.infos.every((info) => info.busy === 0)).toBe(true);
+    site.throttle = 1; // the origin is of no use: all must come from the first
+    const served = overheard();
+    const b = site.visitor({ fetch: served.fetch });
+    whole(b, site.url).catch(() => undefined); // it is closed on the way
+    await until(() => busy.infos.some((info) => info.busy > 0.2));
+    await until(() => served.infos.some((info) => info.links.some(([, , rate]) => rate !== null)));
+    const link = served.infos.flatMap((info) => info.links).find(([, , rate]) => rate !== null);
+    expect(link?.[0]).toBe(a.stats().id);
+    expect(link?.[2]).toBeGreaterThan(50);
+    expect(link?.[2]).toBeLessThan(20_000);
+  },
+);
 
-test("links use the TURN credentials of the last manifest", async () => {
+test("links use the TURN credentials of the last manifest", { timeout: 30_000 }, async () => {
   site = await new Site().start();
   const seen: RTCConfiguration[] = [];
   const ice = [{ urls: "turn:127.0.0.1:9", username: "1:a", credential: "fresh" }];
