@@ -114,7 +114,8 @@ class _Check:
             "websocket-none",
             "The site's server can hold no WebSockets, so visitors ask over HTTP every 2 seconds.",
             "It works. To spare those requests run the site on gunicorn (sync or gthread "
-            "workers) or on an ASGI server such as uvicorn with `websockets` installed.",
+            "workers) or on an ASGI server such as uvicorn with `websockets` installed; with "
+            "Django on ASGI wrap the application in asgi.py: `P2PCDN(get_asgi_application())`.",
         )
         return False
 

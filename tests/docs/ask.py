@@ -47,4 +47,5 @@ if __name__ == "__main__":
     if kind == "django":
         print(django(found))
     else:
-        print(wsgi(found["app"]) if kind == "wsgi" else asyncio.run(asgi(found["app"])))
+        app = found["app"] if "app" in found else found["application"]
+        print(wsgi(app) if kind == "wsgi" else asyncio.run(asgi(app)))

@@ -91,10 +91,21 @@ def test_python_samples_are_python(block: Block) -> None:
     ast.parse(block.text)
 
 
+# A project as `asgi.py` finds it.
+_DJANGO = """
+from django.http import HttpResponse
+from django.urls import path
+from tests.docs.ask import PAGE
+
+SECRET_KEY, ALLOWED_HOSTS, ROOT_URLCONF = "x", ["*"], __name__
+urlpatterns = [path("", lambda request: HttpResponse(PAGE))]
+"""
+
 _QUICK_STARTS = {
     "flask_app.py": "wsgi",
     "flask_extension.py": "wsgi",
     "settings.py": "django",
+    "asgi.py": "asgi",
     "fastapi_app.py": "asgi",
     "wsgi_app.py": "wsgi",
     "asgi_app.py": "asgi",
@@ -110,13 +121,20 @@ def test_a_quick_start_runs_as_it_stands_there_and_hands_its_video_over(
         (tmp_path / folder).mkdir()
         shutil.copy(FILM, tmp_path / folder / "film.mp4")
     (tmp_path / title).write_text(block.text)
+    if title == "asgi.py":
+        (tmp_path / "mysite").mkdir()
+        (tmp_path / "mysite" / "settings.py").write_text(_DJANGO)
     clean = {k: v for k, v in os.environ.items() if not k.startswith("P2PCDN_")}
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("ask.py")), _QUICK_STARTS[title], title],
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        env={**clean, "PYTHONPATH": str(ROOT), "P2PCDN_DATA_DIR": str(tmp_path / "data")},
+        env={
+            **clean,
+            "PYTHONPATH": f"{ROOT}:{tmp_path}",
+            "P2PCDN_DATA_DIR": str(tmp_path / "data"),
+        },
     )
     assert done.returncode == 0, done.stderr
     assert "/p2pcdn/loader.js?v=" in done.stdout, done.stdout

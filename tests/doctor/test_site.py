@@ -80,6 +80,14 @@ def test_a_prefix_and_nginx_gzip_are_no_reason_to_complain(run: Run) -> None:
     assert "/videos/" in one(report, "worker").text
 
 
+def test_djangos_middleware_on_asgi_is_told_how_to_have_websockets(run: Run) -> None:
+    server = run(lambda: Uvicorn("tests.sites.django_site.asgi:application"))
+    report = look(server.url + "/watch/one")
+    finding = one(report, "websocket-none")
+    assert "P2PCDN(get_asgi_application())" in finding.remedy
+    assert one(report, "mailbox").status is Status.OK
+
+
 # --- the page --------------------------------------------------------------------------------
 
 
