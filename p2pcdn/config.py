@@ -166,6 +166,13 @@ class Config:
         "origins",
     )
 
+    geo_databases: tuple[str, ...] = _option(
+        (),
+        "MaxMind files (GeoLite2 ASN, Country or City; extra `geo`) by which sources of the "
+        "visitor's own provider and country come first.",
+        "files",
+    )
+
     def __post_init__(self) -> None:
         for name, option in options().items():
             object.__setattr__(self, name, checked(name, option, getattr(self, name)))

@@ -168,6 +168,17 @@ def _patterns(name: str, option: Option, value: Any) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _files(name: str, option: Option, value: Any) -> tuple[str, ...]:
+    if isinstance(value, os.PathLike):
+        value = [value]
+    if isinstance(value, (list, tuple)):
+        value = [os.fspath(part) if isinstance(part, os.PathLike) else part for part in value]
+    found = _texts(name, value)
+    if any("\0" in file for file in found):
+        raise wrong(name, found, "a list of file names")
+    return tuple(found)
+
+
 def _origins(name: str, option: Option, value: Any) -> tuple[str, ...]:
     found = []
     for text in _texts(name, value):
@@ -252,6 +263,7 @@ _CHECKS: dict[str, Callable[[str, Option, Any], Any]] = {
     "prefix": _prefix,
     "patterns": _patterns,
     "origins": _origins,
+    "files": _files,
     "mapping": _mapping,
     "ice": _ice,
 }

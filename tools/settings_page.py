@@ -37,6 +37,7 @@ _KINDS = {
     "prefix": "URL path",
     "patterns": "list of URL path patterns",
     "origins": "list of origins",
+    "files": "list of files",
     "redis": "URL",
     "mapping": "mapping",
     "ice": "list of RTCIceServer",

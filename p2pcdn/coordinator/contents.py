@@ -9,7 +9,7 @@ from p2pcdn.coordinator import holdings
 from p2pcdn.coordinator.limits import Limits
 from p2pcdn.coordinator.messages import Announce, SourcesRequest
 from p2pcdn.coordinator.peers import Network, Peer
-from p2pcdn.coordinator.ranking import Candidate, Ranker, closeness
+from p2pcdn.coordinator.ranking import Area, Candidate, Ranker, closeness, nearness
 
 __all__ = ["Announcement", "Contents"]
 
@@ -93,7 +93,13 @@ class Contents:
             self.withdraw(peer, content)
 
     def sources(
-        self, message: SourcesRequest, *, asker: str, network: Network | None, now: float
+        self,
+        message: SourcesRequest,
+        *,
+        asker: str,
+        network: Network | None,
+        now: float,
+        area: Area | None = None,
     ) -> list[dict[str, Any]]:
         """The peers that a client is told, best first: `{"id", "have"?}`."""
         swarm = self._swarms.get(message.content)
@@ -119,12 +125,14 @@ class Contents:
             if want is None:
                 want = masks[entry.segments] = _wanted(message, entry.segments)
             entries[peer.id] = entry
-            quality = peer.quality if isinstance(peer, Peer) else None
+            quality = area_of = None
+            if isinstance(peer, Peer):
+                quality, area_of = peer.quality, peer.area
             candidates.append(
                 Candidate(
                     peer.id,
                     (entry.have & want).bit_count() / want.bit_count() if want else 0.0,
-                    closeness(network, peer.network),
+                    max(closeness(network, peer.network), nearness(area, area_of)),
                     now - peer.since,
                     entry.busy,
                     _named(entry, now),

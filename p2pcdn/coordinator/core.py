@@ -34,7 +34,7 @@ from p2pcdn.coordinator.events import (
 )
 from p2pcdn.coordinator.limits import Limits
 from p2pcdn.coordinator.peers import Addresses, Mailbox, Mailboxes, Peer, network_of
-from p2pcdn.coordinator.ranking import DefaultRanker, Ranker
+from p2pcdn.coordinator.ranking import DefaultRanker, Locate, Ranker
 from p2pcdn.coordinator.speech import Speech
 from p2pcdn.coordinator.streams import MayStream, Streams
 from p2pcdn.coordinator.tracker import Tracker
@@ -50,6 +50,7 @@ class Coordinator:
         admission: Checks the tokens of `ANNOUNCE` and `SOURCES`.
         ranker: Orders lists of sources.
         may_stream: Which peers may announce themselves as streamers; default: all.
+        locate: Whose network an address is in; default: nobody knows.
         random: For sampling and ranking.
     """
 
@@ -60,10 +61,12 @@ class Coordinator:
         *,
         ranker: Ranker | None = None,
         may_stream: MayStream | None = None,
+        locate: Locate | None = None,
         random: Random | None = None,
     ) -> None:
         random = random or Random()
         self._limits = limits
+        self._locate = locate
         self._peers: dict[str, Peer] = {}
         self._links: dict[int, Peer] = {}
         self._addresses = Addresses(limits)
@@ -307,6 +310,8 @@ class Coordinator:
 
     def _register(self, id: str, token: str, address: str, loader: bool, now: float) -> Peer:
         peer = Peer(id, token, address, loader=loader, limits=self._limits, now=now)
+        if self._locate is not None and peer.network is not None:
+            peer.area = self._locate(address)
         self._peers[id] = peer
         self._addresses.joined(peer.network)
         return peer

@@ -11,6 +11,7 @@ from p2pcdn.coordinator.quality import Quality
 
 if TYPE_CHECKING:
     from p2pcdn.coordinator.contents import Announcement
+    from p2pcdn.coordinator.ranking import Area
 
 __all__ = ["Addresses", "Mailbox", "Mailboxes", "Peer", "network_of"]
 
@@ -64,6 +65,7 @@ class Peer:
     __slots__ = (
         "address",
         "announced",
+        "area",
         "bucket",
         "due",
         "forgotten",
@@ -88,6 +90,7 @@ class Peer:
         self.token = token
         self.address = address
         self.network = network_of(address)
+        self.area: Area | None = None
         self.loader = loader
         self.link: int | None = None
         self.mailbox: Mailbox | None = None

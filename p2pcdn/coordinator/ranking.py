@@ -5,15 +5,26 @@ A ranker sees values only, never an address; a site may bring its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import NamedTuple, Protocol
 
-__all__ = ["Candidate", "DefaultRanker", "Ranker", "closeness"]
+__all__ = ["Area", "Candidate", "DefaultRanker", "Locate", "Ranker", "closeness"]
 
 
 _MIDDLING_RATE = 300_000.0
 _MIDDLING_RTT_S = 0.08
+
+
+class Area(NamedTuple):
+    """Whose network an address is in: autonomous system (0: unknown) and country ("")."""
+
+    system: int
+    country: str
+
+
+Locate = Callable[[str], Area | None]
+"""The area of an IP address."""
 
 
 class Candidate(NamedTuple):
@@ -23,7 +34,8 @@ class Candidate(NamedTuple):
     overlap: float
     """Fraction of the wanted segments that it holds, 0 to 1."""
     closeness: float
-    """1: behind the same address, 0.6 and 0.3: same narrow or wide network, 0: not, or unknown."""
+    """1: behind the same address, 0.6 and 0.3: same narrow or wide network, 0.5: same autonomous
+    system and country, 0.4: same autonomous system, 0.2: same country, 0: not, or unknown."""
     uptime_s: float
     busy: float
     """Share of its upload that it says is in use, 0 to 1."""
@@ -44,6 +56,16 @@ class Ranker(Protocol):
         self, candidates: Sequence[Candidate], *, limit: int, random: Random
     ) -> Sequence[Candidate]:
         """The best `limit` of `candidates` (a few dozen at most), best first."""
+
+
+def nearness(a: Area | None, b: Area | None) -> float:
+    """How near two areas are, see `Candidate.closeness`."""
+    if a is None or b is None:
+        return 0.0
+    same_country = bool(a.country) and a.country == b.country
+    if a.system and a.system == b.system:
+        return 0.5 if same_country else 0.4
+    return 0.2 if same_country else 0.0
 
 
 def closeness(a: tuple[str, str, str] | None, b: tuple[str, str, str] | None) -> float:

@@ -12,6 +12,7 @@ from p2pcdn.coordinator.contents import Contents
 from p2pcdn.coordinator.events import Action, Report, Send
 from p2pcdn.coordinator.limits import Limits
 from p2pcdn.coordinator.peers import Mailboxes, Network, Peer
+from p2pcdn.coordinator.ranking import Area
 from p2pcdn.coordinator.streams import Streams
 
 __all__ = ["Speech"]
@@ -207,16 +208,25 @@ class Speech:
     ) -> None:
         if peer.mailbox is not None:
             peer.mailbox.fast_until = now + self._limits.fast_for_s
-        answers.append(self._source_list(peer.id, peer.network, payload, now))
+        answers.append(self._source_list(peer.id, peer.network, payload, now, peer.area))
 
-    def _source_list(self, id: str, network: Network | None, payload: object, now: float) -> str:
+    def _source_list(
+        self,
+        id: str,
+        network: Network | None,
+        payload: object,
+        now: float,
+        area: Area | None = None,
+    ) -> str:
         message = m.read_sources(payload, self._limits)
         if message is None:
             content = m.read_content(payload)
             return _say("SOURCES", {"rid": m.read_rid(payload), "content": content, "peers": []})
         peers: list[dict[str, Any]] = []
         if self._admission.check(message.token, message.content, id) is Verdict.GOOD:
-            peers = self._contents.sources(message, asker=id, network=network, now=now)
+            peers = self._contents.sources(
+                message, asker=id, network=network, now=now, area=area
+            )
         return _say("SOURCES", {"rid": message.rid, "content": message.content, "peers": peers})
 
     # --- streams -------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from p2pcdn.coordinator.streams import MayStream
 from p2pcdn.hub import wire
 from p2pcdn.hub.elected import ElectedBackend
 from p2pcdn.hub.engine import Engine, HubUnavailable, Settings, local
+from p2pcdn.hub.geo import Geo
 from p2pcdn.hub.session import Session, TrackerSession
 
 __all__ = [
@@ -88,6 +89,7 @@ def open_hub(
             elected=elected,
             ranker=ranker,
             may_stream=may_stream,
+            locate=Geo(config.geo_databases) if config.geo_databases else None,
         )
     )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from p2pcdn.coordinator import Admission, Coordinator, Limits, Ranker
+from p2pcdn.coordinator import Admission, Coordinator, Limits, Locate, Ranker
 from p2pcdn.coordinator.events import (
     Action,
     Close,
@@ -56,11 +56,16 @@ class Settings:
     elected: bool = True
     ranker: Ranker | None = None
     may_stream: MayStream | None = None
+    locate: Locate | None = None
 
     def coordinator(self) -> Coordinator:
         """A new, empty coordinator."""
         return Coordinator(
-            self.limits, self.admission, ranker=self.ranker, may_stream=self.may_stream
+            self.limits,
+            self.admission,
+            ranker=self.ranker,
+            may_stream=self.may_stream,
+            locate=self.locate,
         )
 
 
