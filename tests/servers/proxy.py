@@ -67,7 +67,8 @@ class Proxy:
     """A proxy on an ephemeral port in front of `upstream` ("http://127.0.0.1:port").
 
     Args:
-        bytes_per_s: What all bodies together may take per second; None: no limit.
+        bytes_per_s: What all bodies together may take per second; None: no limit. With `paced`
+            only those of requests whose path matches it.
         latency_s: Time that every request waits before it goes on.
     """
 
@@ -79,6 +80,7 @@ class Proxy:
         self._upstream = (parts.hostname, parts.port)
         self._prefix = parts.path.rstrip("/")
         self.bytes_per_s, self.latency_s = bytes_per_s, latency_s
+        self.paced = ""
         self.down = False
         self.exchanges: list[Exchange] = []
         self._rules: list[Rule] = []
@@ -359,7 +361,8 @@ class _Connection:
                 await self._send(h11.Data(data=data))
                 exchange.sent += len(data)
             raise ConnectionResetError
-        await self.proxy._pace(len(data))
+        if re.search(self.proxy.paced, exchange.path):
+            await self.proxy._pace(len(data))
         await self._send(h11.Data(data=data))
         exchange.sent += len(data)
 

@@ -1,0 +1,128 @@
+"""The benchmarks run, count what really left the origin, and say so when a number is missed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.bench import startup
+from tests.bench.swarm.__main__ import main
+from tests.bench.swarm.play import Outcome
+from tests.bench.swarm.report import Results, table, verdicts
+from tests.bench.swarm.witness import Seen
+from tests.browser.fixtures import missing
+from tests.servers.process import Missing, program
+
+
+def outcome(system: str, copies: float, first_ms: float | None, stalls: int = 0) -> Outcome:
+    seen = Seen("chromium", first_ms=first_ms, ended=first_ms is not None, memory=20_000_000)
+    seen.stalls = [{"at": 3, "seconds": 0.5, "ahead": 0}] * stalls
+    seen.scripts = {}
+    gone = Seen("chromium", killed=True)
+    return Outcome("staggered", system, 1_000_000, origin=int(copies * 1e6), viewers=[seen, gone])
+
+
+def reached(results: Results) -> dict[str, bool]:
+    return {verdict.name: verdict.reached for verdict in verdicts("staggered", results)}
+
+
+def test_the_median_of_the_repetitions_is_judged() -> None:
+    plain = [outcome("plain", 8, 300)] * 3
+    good = [outcome("p2pcdn", copies, 350) for copies in (1.1, 1.25, 3)]
+    assert all(reached({"plain": plain, "p2pcdn": good}).values())
+    bad = [outcome("p2pcdn", copies, 350) for copies in (1.1, 1.26, 1.3)]
+    assert reached({"plain": plain, "p2pcdn": bad}) == {
+        **reached({"plain": plain, "p2pcdn": good}),
+        "copies from the origin": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("time to first frame, median", outcome("p2pcdn", 1, 401)),
+        ("time to first frame, p95", outcome("p2pcdn", 1, 901)),
+        ("time to first frame, median", outcome("p2pcdn", 1, None)),
+        ("viewers who did not see the end", outcome("p2pcdn", 1, None)),
+        ("stalls, all viewers", outcome("p2pcdn", 1, 300, stalls=1)),
+    ],
+)
+def test_a_missed_number_is_called_missed(name: str, ours: Outcome) -> None:
+    results = {
+        "plain": [outcome("plain", 8, 300)],
+        "p2pcdn": [ours],
+        "p2pml": [outcome("p2pml", 3, 900)],
+    }
+    assert reached(results)[name] is False
+
+
+def test_numbers_that_nobody_measured_are_neither_shown_nor_judged() -> None:
+    results = {"p2pcdn": [outcome("p2pcdn", 1, 300)]}
+    assert not any("first frame" in name for name in reached(results))
+    lines = list(table(results))
+    assert "/plain" not in lines[0]
+    (long,) = (line for line in lines if "long tasks" in line)
+    assert long.split()[-1] == "-"
+
+
+def test_wrong_options_are_told_before_anything_is_started(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for wrong in (["--system", "http"], ["--viewers", "0"], ["--seconds", "x"]):
+        with pytest.raises(SystemExit):
+            main(wrong)
+    assert "'http' is none of plain, p2pcdn, p2pml" in capsys.readouterr().err
+
+
+@pytest.fixture
+def ffmpeg() -> None:
+    try:
+        program("ffmpeg")
+    except Missing as error:
+        missing(error)
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.server
+@pytest.mark.timeout(400)
+@pytest.mark.usefixtures("ffmpeg")
+def test_two_viewers_of_each_system_see_the_film_and_its_copies_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "seen.json"
+    arguments = ["--viewers", "2", "--seconds", "5", "--repeat", "1", "--scenario", "staggered"]
+    assert main([*arguments, "--json", str(file)]) == 0
+    (scenario,) = json.loads(file.read_text())["scenarios"].values()
+    copies = {}
+    for seen in scenario["outcomes"]:
+        copies[seen["system"]] = seen["origin"] / seen["size"]
+        assert seen["origin"] == sum(request["sent"] for request in seen["requests"])
+        for viewer in seen["viewers"]:
+            assert viewer["errors"] == []
+            assert viewer["ended"] and viewer["first_ms"] > 0 and viewer["memory"] > 0
+    # Two visitors without a swarm fetch it twice; with one, the second is fed by the first.
+    assert copies["plain"] == pytest.approx(2, abs=0.1)
+    assert 1 <= copies["p2pcdn"] < 1.8
+    assert copies["p2pml"] >= 1
+    printed = capsys.readouterr().out
+    assert "copies from the origin" in printed and "at most 1.25" in printed
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.server
+@pytest.mark.usefixtures("ffmpeg")
+def test_the_start_of_a_video_is_timed_with_and_without(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "seen.json"
+    assert startup.main(["--runs", "1", "--trace", "--json", str(file)]) == 0
+    seen = json.loads(file.read_text())
+    for kind in ("first", "returning"):
+        (without,), (with_,) = seen["plain"][kind], seen["starlette"][kind]
+        assert without["loadeddata"] > 0 and with_["loadeddata"] > 0
+        assert "loader.js, asked" in with_ and "loader.js, asked" not in without
+    assert "at most +100" in capsys.readouterr().out
