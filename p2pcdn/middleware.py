@@ -51,6 +51,11 @@ class P2PCDN:
 
 def _load(options: Mapping[str, Any], app: Any) -> Config:
     flask = _flask_of(app)
+    if flask is None and type(app).__module__.startswith("django."):
+        from django.conf import settings
+
+        found = getattr(settings, "P2PCDN", {})
+        return Config.load(options, framework=found, framework_name="settings.P2PCDN")
     if flask is None:
         return Config.load(options)
     found = {name: value for name, value in flask.config.items() if str(name).startswith("P2PCDN_")}

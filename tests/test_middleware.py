@@ -1,0 +1,99 @@
+"""`P2PCDN(app)`: which adapter an app gets, and whose settings count."""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from flask import Flask
+from starlette.applications import Starlette
+
+from p2pcdn import P2PCDN, ConfigError, P2PCDNError
+from p2pcdn.asgi import ASGIMiddleware
+from p2pcdn.wsgi import WSGIMiddleware
+
+
+async def asgi(scope: Any, receive: Any, send: Any) -> None: ...
+
+
+def wsgi(environ: Any, start_response: Any) -> Any: ...
+
+
+class OldASGI:
+    """An ASGI 2 app: called twice."""
+
+    def __init__(self, scope: Any) -> None: ...
+
+    async def __call__(self, receive: Any, send: Any) -> None: ...
+
+
+class Returns:
+    """An ASGI app whose `__call__` is no coroutine function."""
+
+    def __call__(self, scope: Any, receive: Any, send: Any) -> Any:
+        return asgi(scope, receive, send)
+
+
+@pytest.mark.parametrize(
+    ("app", "adapter"),
+    [
+        (asgi, ASGIMiddleware),
+        (functools.partial(asgi), ASGIMiddleware),
+        (Starlette(), ASGIMiddleware),
+        (OldASGI, ASGIMiddleware),
+        (Returns(), ASGIMiddleware),
+        (wsgi, WSGIMiddleware),
+        (Flask("site"), WSGIMiddleware),
+        (Flask("site").wsgi_app, WSGIMiddleware),
+        (P2PCDN(wsgi), WSGIMiddleware),
+        (P2PCDN(asgi), ASGIMiddleware),
+    ],
+)
+def test_every_kind_of_app_gets_the_adapter_that_fits(app: Any, adapter: type) -> None:
+    assert type(P2PCDN(app)) is adapter
+
+
+def test_what_is_no_app_is_refused_by_name() -> None:
+    with pytest.raises(P2PCDNError, match="'app'"):
+        P2PCDN("app")
+
+
+def test_a_wrong_keyword_is_an_error_where_it_is_written() -> None:
+    for make in (lambda: P2PCDN(asgi, hub=True), lambda: P2PCDN(hub=True)):
+        with pytest.raises(ConfigError, match="hub"):
+            make()
+
+
+def test_flask_settings_count_however_p2pcdn_came_in() -> None:
+    for habit in ("wrap", "init_app"):
+        app = Flask("site")
+        app.config["P2PCDN_MOUNT"] = "/share"
+        if habit == "wrap":
+            app.wsgi_app = P2PCDN(app.wsgi_app)  # type: ignore[method-assign]
+        else:
+            P2PCDN().init_app(app)
+        assert app.wsgi_app.config.mount == "/share"  # type: ignore[attr-defined]
+
+
+DJANGO = """
+from django.conf import settings
+settings.configure(SECRET_KEY="s", ROOT_URLCONF=__name__, P2PCDN={"MOUNT": "/share"})
+import django
+django.setup()
+from django.core.asgi import get_asgi_application
+from django.core.wsgi import get_wsgi_application
+from p2pcdn import P2PCDN
+urlpatterns = []
+for make in (get_asgi_application, get_wsgi_application):
+    print(P2PCDN(make()).config.mount)
+"""
+
+
+def test_django_settings_count_when_the_whole_application_is_wrapped() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", DJANGO], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["/share", "/share"], done.stderr
