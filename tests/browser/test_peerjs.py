@@ -11,6 +11,7 @@ import pytest
 
 from tests.browser.driver import Visitor
 from tests.browser.guests import guest_site, library
+from tests.web.test_serve import serve
 
 __all__ = ["guest_site"]
 
@@ -162,3 +163,17 @@ def test_what_peers_can_be_told_by_the_server(folder: Path, guest_site: Site, gu
     bert.wait_for(
         "new Promise((resolve) => peer.listAllPeers(resolve)).then((ids) => ids.length === 1)"
     )
+
+
+def test_p2pcdn_serve_stands_in_for_npms_command_also_for_pages_of_another_site(
+    folder: Path, guest_site: Site, guest: Guest, tmp_path: Path
+) -> None:
+    # `peerjs --port 9000 --key peerjs --path /myapp`, and the page of npm's documentation.
+    with serve(tmp_path, "--port", "0", "--key", "peerjs", "--path", "/myapp") as server:
+        options = {"host": "localhost", "port": server.port, "path": "/myapp"}
+        page = guest_site(folder)
+        anna, bert = (guest("chromium", page, id, **options) for id in ("someid", "another"))
+        anna.eval("(() => keep(peer.connect('another')))()")
+        anna.wait_for("window.connection?.open")
+        bert.eval("(() => { connection.send('hi!') })()")
+        anna.wait_for("received[0] === 'hi!'")
