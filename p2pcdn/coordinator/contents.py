@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 from p2pcdn.coordinator import holdings
 from p2pcdn.coordinator.limits import Limits
@@ -11,10 +12,27 @@ from p2pcdn.coordinator.messages import Announce, SourcesRequest
 from p2pcdn.coordinator.peers import Network, Peer
 from p2pcdn.coordinator.ranking import Area, Candidate, Ranker, closeness, nearness
 
-__all__ = ["Announcement", "Contents"]
+__all__ = ["Announcement", "Contents", "Holder"]
 
 _NAMED_HALF_LIFE_S = 5.0
 _MOST_LISTED_RUNS = 16
+
+
+Measured = tuple[float | None, float | None, int]
+"""Round trip (s), rate (bytes/s) and blame, see `Candidate`."""
+
+
+class Holder(Protocol):
+    """What a list has to know about a peer."""
+
+    id: str
+    network: Network | None
+    area: Area | None
+    since: float
+    seen: float
+
+    @property
+    def measured(self) -> Measured | None: ...
 
 
 class Announcement:
@@ -32,7 +50,7 @@ class Announcement:
         "upload",
     )
 
-    def __init__(self, peer: Peer, content: str, segments: int) -> None:
+    def __init__(self, peer: Holder, content: str, segments: int) -> None:
         self.peer = peer
         self.content = content
         self.segments = segments
@@ -52,6 +70,10 @@ class Contents:
         self._ranker = ranker
         self._random = random
         self._swarms: dict[str, list[Announcement]] = {}
+        # Where several coordinators are one, see `p2pcdn.coordinator.federated`.
+        self.changed: Callable[[str, str], None] | None = None
+        self.far: Callable[[str, float], list[Announcement]] | None = None
+        self.hide: Callable[[Network | None], Network | None] = lambda network: network
 
     def __len__(self) -> int:
         return len(self._swarms)
@@ -72,6 +94,8 @@ class Contents:
             entry.upload = message.upload
         if message.busy is not None:
             entry.busy = message.busy
+        if self.changed is not None:
+            self.changed(message.content, peer.id)
         return True
 
     def withdraw(self, peer: Peer, content: str) -> None:
@@ -86,6 +110,8 @@ class Contents:
             last.index = entry.index
         if not swarm:
             del self._swarms[content]
+        if self.changed is not None:
+            self.changed(content, peer.id)
 
     def forget(self, peer: Peer) -> None:
         """`peer` leaves every swarm."""
@@ -102,18 +128,25 @@ class Contents:
         area: Area | None = None,
     ) -> list[dict[str, Any]]:
         """The peers that a client is told, best first: `{"id", "have"?}`."""
-        swarm = self._swarms.get(message.content)
-        if not swarm or not message.limit:
+        swarm = self._swarms.get(message.content, [])
+        far = [] if self.far is None else self.far(message.content, now)
+        if not (swarm or far) or not message.limit:
             return []
         # Four to choose one from: more choice hardly gives a better list, only a slower one.
         looked_at = min(self._limits.sampled, max(32, 4 * message.limit))
         if len(swarm) > looked_at:
             swarm = self._random.sample(swarm, looked_at)
+        if far:
+            hidden = self.hide(network)
+            swarm = swarm + far
+            first_far = far[0]
         entries: dict[str, Announcement] = {}
         candidates = []
         masks: dict[int, int] = {}
         for entry in swarm:
             peer = entry.peer
+            if far and entry is first_far:
+                network = hidden
             if (
                 peer.id == asker
                 or not entry.upload
@@ -125,18 +158,15 @@ class Contents:
             if want is None:
                 want = masks[entry.segments] = _wanted(message, entry.segments)
             entries[peer.id] = entry
-            quality = area_of = None
-            if isinstance(peer, Peer):
-                quality, area_of = peer.quality, peer.area
             candidates.append(
                 Candidate(
                     peer.id,
                     (entry.have & want).bit_count() / want.bit_count() if want else 0.0,
-                    max(closeness(network, peer.network), nearness(area, area_of)),
+                    max(closeness(network, peer.network), nearness(area, peer.area)),
                     now - peer.since,
                     entry.busy,
                     _named(entry, now),
-                    *((quality.rtt_s, quality.rate, quality.blame) if quality else ()),
+                    *(peer.measured or ()),
                 )
             )
         listed = []

@@ -107,6 +107,12 @@ class Peer:
         self.quality: Quality | None = None
         """Made with its first link: most peers of a site have none."""
 
+    @property
+    def measured(self) -> tuple[float | None, float | None, int] | None:
+        """Round trip, rate and blame, see `Candidate`; None: it has no links."""
+        quality = self.quality
+        return None if quality is None else (quality.rtt_s, quality.rate, quality.blame)
+
     def meet(self, other: str) -> None:
         """This peer and `other` agreed to open a link."""
         if self.quality is None:

@@ -47,6 +47,9 @@ class Speech:
         self._streams = streams
         self._absent = absent
         self._mailboxes = mailboxes
+        # What is said to peers that are not here, where other coordinators may have them:
+        # (src, dst, text, keep it for one that is absent).
+        self.forward: Callable[[str, str, str, bool], None] | None = None
         self.relayed = 0
         self.answered = 0
         self.refused = 0
@@ -157,6 +160,14 @@ class Speech:
                 self.answered += 1
                 peer.meet(target.id)
                 target.meet(peer.id)
+        elif self.forward is not None:
+            kept = True
+            if m.valid_id(dst):
+                self.relayed += 1
+                if type == "ANSWER":
+                    self.answered += 1
+                    peer.meet(dst)
+                self.forward(peer.id, dst, text, type != "LEAVE")
         else:
             # A LEAVE for someone who is not there has nothing to tell.
             kept = type == "LEAVE" or (
@@ -224,9 +235,7 @@ class Speech:
             return _say("SOURCES", {"rid": m.read_rid(payload), "content": content, "peers": []})
         peers: list[dict[str, Any]] = []
         if self._admission.check(message.token, message.content, id) is Verdict.GOOD:
-            peers = self._contents.sources(
-                message, asker=id, network=network, now=now, area=area
-            )
+            peers = self._contents.sources(message, asker=id, network=network, now=now, area=area)
         return _say("SOURCES", {"rid": message.rid, "content": message.content, "peers": peers})
 
     # --- streams -------------------------------------------------------------------------

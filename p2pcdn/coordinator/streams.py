@@ -22,6 +22,9 @@ class Streams:
         self._random = random
         self._may = may
         self._lists: dict[tuple[str, str], dict[str, Peer]] = {}
+        # Where several coordinators are one, see `p2pcdn.coordinator.federated`.
+        self.changed: Callable[[str, str, str], None] | None = None
+        self.far: Callable[[str, str, float], list[str]] | None = None
 
     def __len__(self) -> int:
         return len(self._lists)
@@ -42,6 +45,8 @@ class Streams:
             return False
         self._lists.setdefault(name, {})[peer.id] = peer
         peer.streams.add(name)
+        if self.changed is not None:
+            self.changed(stream, role, peer.id)
         return True
 
     def withdraw(self, peer: Peer, stream: str, role: str) -> None:
@@ -53,6 +58,8 @@ class Streams:
             del streamers[peer.id]
             if not streamers:
                 del self._lists[name]
+            if self.changed is not None:
+                self.changed(stream, role, peer.id)
 
     def forget(self, peer: Peer) -> None:
         """`peer` is gone."""
@@ -67,4 +74,6 @@ class Streams:
             for id, peer in self._lists.get((stream, role), {}).items()
             if now - peer.seen < silence
         ]
+        if self.far is not None:
+            ids = list(dict.fromkeys(ids + self.far(stream, role, now)))
         return self._random.sample(ids, min(limit, len(ids)))

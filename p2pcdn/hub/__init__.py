@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import hmac
+import importlib.util
 import json
 import os
 import socket
@@ -17,9 +19,10 @@ from p2pcdn.config import Config
 from p2pcdn.coordinator import Admission, Limits, Ranker
 from p2pcdn.coordinator.events import Call, List, Post
 from p2pcdn.coordinator.streams import MayStream
+from p2pcdn.errors import ConfigError
 from p2pcdn.hub import wire
 from p2pcdn.hub.elected import ElectedBackend
-from p2pcdn.hub.engine import Engine, HubUnavailable, Settings, local
+from p2pcdn.hub.engine import Engine, HubUnavailable, MakeBackend, Settings, local
 from p2pcdn.hub.geo import Geo
 from p2pcdn.hub.session import Session, TrackerSession
 
@@ -73,12 +76,19 @@ def open_hub(
         ranker: Orders lists of sources.
         may_stream: Which peers may announce themselves as streamers; default: all.
     """
+    if config.redis_url is not None or config.secret is not None:
+        # Known on several machines, whose folders may have different names.
+        site = ""
+    if config.redis_url is not None and importlib.util.find_spec("redis") is None:
+        raise ConfigError('the option redis_url needs redis: pip install "p2pcdn[redis]"')
     # Whoever shares a coordinator must agree on all of this. The host name: a folder on a
     # network disk is seen by several machines, a Unix socket in it is not.
     same = (
         f"{wire.VERSION}|{site}|{config.folder()}|{config.coordinator_path}|"
         f"{config.peerjs_key}|{socket.gethostname()}|"
     )
+    if config.redis_url is not None:
+        same = f"{wire.VERSION}|{config.peerjs_key}|"
     name = hashlib.sha256(same.encode() + hashlib.sha256(secret).digest()).hexdigest()[:16]
     return Hub(
         Settings(
@@ -87,6 +97,8 @@ def open_hub(
             folder=config.folder(),
             name=f"hub-{name}",
             elected=elected,
+            redis_url=config.redis_url,
+            salt=hmac.digest(secret, b"p2pcdn networks 1", hashlib.sha256),
             ranker=ranker,
             may_stream=may_stream,
             locate=Geo(config.geo_databases) if config.geo_databases else None,
@@ -258,8 +270,8 @@ class Hub:
     def snapshot(self) -> dict[str, int | str]:
         """Counts of peers, contents and so on over all workers, and this one's `state`.
 
-        `state`: `idle` (not used yet), `local`, `elected`, `connected` or `looking` (for a
-        coordinator: not healthy if it stays). Callable from any thread.
+        `state`: `idle` (not used yet), `local`, `elected`, `connected`, `redis` or `looking`
+        (for a coordinator, or for Redis: not healthy if it stays). Callable from any thread.
         """
         engine = self._engine
         if engine is None or not engine.started or engine.loop.is_closed():
@@ -283,8 +295,7 @@ class Hub:
                     engine.backend.abandon()
                 elif engine.loop is loop:
                     return engine
-            make = ElectedBackend if self._settings.elected else local
-            engine = Engine(self._settings, self._reported, make)
+            engine = Engine(self._settings, self._reported, _backend_of(self._settings))
             self._engines.append(engine)
             self._engine = engine
             return engine
@@ -302,6 +313,15 @@ class Hub:
         _parents.extend(self._engines)
         self._engines = []
         self._engine = None
+
+
+def _backend_of(settings: Settings) -> MakeBackend:
+    if settings.redis_url is not None:
+        # Imported only here: it needs an extra.
+        from p2pcdn.hub.redis_backend import RedisBackend
+
+        return RedisBackend
+    return ElectedBackend if settings.elected else local
 
 
 _hubs: weakref.WeakSet[Hub] = weakref.WeakSet()

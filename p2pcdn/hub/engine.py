@@ -23,6 +23,7 @@ from p2pcdn.coordinator.events import (
     Text,
     Track,
 )
+from p2pcdn.coordinator.federated import FederatedCoordinator
 from p2pcdn.coordinator.streams import MayStream
 from p2pcdn.errors import P2PCDNError
 from p2pcdn.hub.backend import Backend, LocalBackend, Perform
@@ -47,13 +48,16 @@ class _Lost(HubUnavailable):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a hub is made of. `name` tells hubs apart that share a folder."""
+    """What a hub is made of. `name` tells hubs apart that share a folder or a Redis, `salt`
+    hides networks from those who can read that."""
 
     limits: Limits
     admission: Admission
     folder: Path
     name: str
     elected: bool = True
+    redis_url: str | None = None
+    salt: bytes = b""
     ranker: Ranker | None = None
     may_stream: MayStream | None = None
     locate: Locate | None = None
@@ -66,6 +70,17 @@ class Settings:
             ranker=self.ranker,
             may_stream=self.may_stream,
             locate=self.locate,
+        )
+
+    def federated(self) -> FederatedCoordinator:
+        """The same, as one of several."""
+        return FederatedCoordinator(
+            self.limits,
+            self.admission,
+            ranker=self.ranker,
+            may_stream=self.may_stream,
+            locate=self.locate,
+            salt=self.salt,
         )
 
 

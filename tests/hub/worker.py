@@ -1,4 +1,6 @@
-"""A server worker in a process of its own: `python -m tests.hub.worker <folder> <peer id>`.
+"""A server worker in a process of its own.
+
+    python -m tests.hub.worker <folder> <peer id> [<redis url>]
 
 Its one peer, on a socket, announces a content and answers every OFFER. Prints one line of
 state whenever that changes; ends when its standard input does.
@@ -13,8 +15,8 @@ from pathlib import Path
 from tests.hub.people import Person, make_hub
 
 
-async def main(folder: Path, id: str) -> None:
-    hub = make_hub(folder)
+async def main(folder: Path, id: str, redis_url: str | None = None) -> None:
+    hub = make_hub(folder, redis_url=redis_url)
     person = Person(hub, id)
     await person.connect()
     person.announce([[0, 10]])
@@ -41,6 +43,6 @@ async def main(folder: Path, id: str) -> None:
 
 if __name__ == "__main__":
     try:
-        asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
+        asyncio.run(main(Path(sys.argv[1]), *sys.argv[2:]))
     except RuntimeError:  # the loop was stopped
         sys.exit(0)
