@@ -16,7 +16,7 @@ from p2pcdn.page.transform import (
     inbound_headers,
     plan,
 )
-from p2pcdn.runtime import INTERNAL, PATH_SAFE, Kind, Site, kind_of, local_path
+from p2pcdn.runtime import INTERNAL, PATH_SAFE, Kind, Site, held, kind_of, local_path
 
 __all__ = ["ASGIMiddleware"]
 
@@ -176,6 +176,7 @@ class _Response:
         if message.get("more_body", False):
             await self._send_start(page.headers)
             if out := page.feed(body):
+                await self._note_seen(page)
                 await self._forward({"type": kind, "body": out, "more_body": True})
             return
         if self._start is None:
@@ -183,7 +184,7 @@ class _Response:
         else:
             headers, out = page.whole(body)
             await self._send_start(headers)
-        self._note_seen(page)
+        await self._note_seen(page)
         await self._forward({**message, "body": out})
 
     async def _page_file(self, page: PageTransform, path: str) -> None:
@@ -191,11 +192,12 @@ class _Response:
         with open(path, "rb") as file:
             while chunk := file.read(_FILE_CHUNK_BYTES):
                 if out := page.feed(chunk):
+                    await self._note_seen(page)
                     await self._forward(
                         {"type": "http.response.body", "body": out, "more_body": True}
                     )
         out = page.close()
-        self._note_seen(page)
+        await self._note_seen(page)
         await self._forward({"type": "http.response.body", "body": out, "more_body": False})
 
     async def _send_start(self, headers: list[tuple[bytes, bytes]] | None) -> None:
@@ -203,15 +205,16 @@ class _Response:
         if start is not None:
             await self._forward(start if headers is None else {**start, "headers": headers})
 
-    def _note_seen(self, page: PageTransform) -> None:
-        if page.media:
-            self._site.seen(
+    async def _note_seen(self, page: PageTransform) -> None:
+        if media := page.fresh_media():
+            carried = self._site.seen(
                 self._scope.get("root_path", ""),
-                page.media,
+                media,
                 host=self._host(),
                 scheme=self._scope.get("scheme", "http"),
                 loop=asyncio.get_running_loop(),
             )
+            await held(carried)
 
     # --- a media file ------------------------------------------------------------------
 

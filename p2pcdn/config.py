@@ -60,6 +60,12 @@ class Config:
         'e.g. {"/media/": "/srv/media"}.',
         "mapping",
     )
+    always_inject: bool = _option(
+        False,
+        "Put the loader into every page, also one without a video: for sites whose scripts add "
+        "the videos.",
+        "bool",
+    )
     hud: bool = _option(False, "Show the panel on every page (else only with ?p2pcdn=hud).", "bool")
     debug: bool = _option(
         False, "Developer's mode: dashboard and statistics without a token.", "bool"

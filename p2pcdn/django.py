@@ -21,6 +21,7 @@ from starlette.types import Scope
 
 from p2pcdn.config import Config
 from p2pcdn.media.django_origin import DjangoOrigin
+from p2pcdn.media.known import Carried
 from p2pcdn.media.ranges import RangePlan, plan_range
 from p2pcdn.media.types import is_media_type
 from p2pcdn.page.transform import (
@@ -30,7 +31,7 @@ from p2pcdn.page.transform import (
     is_candidate_type,
     plan,
 )
-from p2pcdn.runtime import PATH_SAFE, Background, Site
+from p2pcdn.runtime import PATH_SAFE, Background, Site, held, hold
 from p2pcdn.sockets.takeover import can_take_over, ending, take_over
 from p2pcdn.wsgi_bridge import MAX_BODY_BYTES, Answer, every_header, run
 
@@ -74,7 +75,9 @@ class P2PCDNMiddleware:
                 return _too_large()
             return _response(Background.here().run(run(self.site, _scope(request), body)))
         sent = self._inbound(request)
-        return self._leaving(request, sent, self.get_response(request))
+        response = self.get_response(request)
+        hold(self._leaving(request, sent, response))
+        return response
 
     def _take_over(self, request: HttpRequest, environ: dict[str, Any]) -> bool:
         if request.path_info != f"{self.config.coordinator_path}/peerjs":
@@ -93,7 +96,9 @@ class P2PCDNMiddleware:
             return _response(await run(self.site, _scope(request), body))
         sent = self._inbound(request)
         answer: Awaitable[Any] = self.get_response(request)
-        return self._leaving(request, sent, await answer)
+        response = await answer
+        await held(self._leaving(request, sent, response))
+        return response
 
     def _inbound(self, request: HttpRequest) -> dict[str, Any]:
         """Take our suffix off the ETags that the app compares; what the visitor sent."""
@@ -103,23 +108,24 @@ class P2PCDNMiddleware:
             request.META = inbound_environ(sent, options)
         return sent
 
-    def _leaving(self, request: HttpRequest, sent: dict[str, Any], response: Any) -> Any:
+    def _leaving(self, request: HttpRequest, sent: dict[str, Any], response: Any) -> Carried | None:
+        """Change the response where it is ours to change; what it has to wait for."""
         if request.method not in ("GET", "HEAD"):
-            return response
+            return None
         content_type = response.headers.get("Content-Type", "")
         if is_candidate_type(content_type) or response.status_code == 304:
-            self._page(request, sent, response)
-        elif request.method == "GET" and is_media_type(content_type):
+            return self._page(request, sent, response)
+        if request.method == "GET" and is_media_type(content_type):
             self._media(request, response, content_type)
-        return response
+        return None
 
     # --- a page ------------------------------------------------------------------------
 
-    def _page(self, request: HttpRequest, sent: dict[str, Any], response: Any) -> None:
+    def _page(self, request: HttpRequest, sent: dict[str, Any], response: Any) -> Carried | None:
         server_prefix = _prefix(request)
         options = self.site.page_options(server_prefix)
         if options is None:
-            return
+            return None
         page = plan(
             method=request.method or "GET",
             page_url=f"{request.scheme}://{_host(request)}{options.prefix}{_target(request)}",
@@ -129,42 +135,50 @@ class P2PCDNMiddleware:
             options=options,
         )
         if page is None:
-            return
-        headers = page.headers
+            return None
+        headers, carried = page.headers, None
         if response.streaming:
             source = response.streaming_content
             rewrite = self._astream if response.is_async else self._stream
             response.streaming_content = rewrite(page, request, source)
         elif not page.bodyless:
             headers, response.content = page.whole(response.content)
-            self._note_seen(request, page)
+            carried = self._note_seen(request, page)
         _set_headers(response, headers)
+        return carried
 
     def _stream(self, page: PageTransform, request: HttpRequest, source: Any) -> Iterator[bytes]:
         for piece in source:
-            yield page.feed(piece)
-        yield page.close()
-        self._note_seen(request, page)
+            out = page.feed(piece)
+            hold(self._note_seen(request, page))
+            yield out
+        out = page.close()
+        hold(self._note_seen(request, page))
+        yield out
 
     async def _astream(
         self, page: PageTransform, request: HttpRequest, source: Any
     ) -> AsyncIterator[bytes]:
         async for piece in source:
-            yield page.feed(piece)
-        yield page.close()
-        self._note_seen(request, page)
+            out = page.feed(piece)
+            await held(self._note_seen(request, page))
+            yield out
+        out = page.close()
+        await held(self._note_seen(request, page))
+        yield out
 
-    def _note_seen(self, request: HttpRequest, page: PageTransform) -> None:
-        if not page.media:
-            return
+    def _note_seen(self, request: HttpRequest, page: PageTransform) -> Carried | None:
+        media = page.fresh_media()
+        if not media:
+            return None
         loop: asyncio.AbstractEventLoop | None = None
         if self.is_async:
             loop = asyncio.get_running_loop()
         elif request.META.get("wsgi.multithread"):
             loop = Background.here().loop
-        self.site.seen(
+        return self.site.seen(
             _prefix(request),
-            page.media,
+            media,
             host=_host(request),
             scheme=request.scheme or "http",
             loop=loop,

@@ -27,9 +27,11 @@ from starlette.types import Receive, Scope, Send
 from p2pcdn.config import Config
 from p2pcdn.errors import P2PCDNError
 from p2pcdn.hub import Hub, open_hub
+from p2pcdn.media.known import Carried
 from p2pcdn.media.library import Library
 from p2pcdn.media.origin import Origin
 from p2pcdn.media.types import is_media_type
+from p2pcdn.media.waiting import within
 from p2pcdn.page.patterns import compile_patterns
 from p2pcdn.page.transform import PageOptions, is_candidate_type
 from p2pcdn.stats import Recorder
@@ -37,12 +39,25 @@ from p2pcdn.web import assets, coordinator, dashboard, manifest, metrics
 from p2pcdn.web import stats as stats_routes
 from p2pcdn.web.ice import Ice
 
-__all__ = ["INTERNAL", "PATH_SAFE", "Background", "Kind", "Site", "kind_of", "local_path"]
+__all__ = [
+    "INTERNAL",
+    "PATH_SAFE",
+    "Background",
+    "Kind",
+    "Site",
+    "held",
+    "hold",
+    "kind_of",
+    "local_path",
+]
 
 log = logging.getLogger("p2pcdn")
 
 INTERNAL = "p2pcdn.internal"
 """Key in an environ or scope of our own anonymous sub-requests: the adapters step aside."""
+
+_HOLD_S = 0.5
+"""Longest time that a page waits for its videos to be known to all server workers."""
 
 PATH_SAFE = "/!$&'()*+,;=:@-._~"
 """What stays as it is when a decoded path is percent-encoded again (RFC 3986, pchar and /)."""
@@ -131,6 +146,7 @@ class Site:
                 noscript_url=f"{mount}/noscript.css",
                 shareable=lambda target: self._shareable(prefix, target),
                 prefix=prefix,
+                always_inject=self.config.always_inject,
             )
             # A server names one prefix, a client none; yet SCRIPT_NAME may come from a
             # header in some set-ups, so the number of remembered ones is bounded.
@@ -146,8 +162,11 @@ class Site:
         host: str,
         scheme: str,
         loop: asyncio.AbstractEventLoop | None,
-    ) -> None:
+    ) -> Carried | None:
         """A page showed these absolute media URLs (path and query).
+
+        The part of the page that names them leaves only after `hold` or `held` of what this
+        returns: the loader may ask another server worker right then. Never raises.
 
         Args:
             server_prefix: What the server calls the site's prefix.
@@ -160,14 +179,21 @@ class Site:
         cut = len(self.prefix(server_prefix))
         targets = [target[cut:] for target in media]
         if not targets:
-            return
-        self.library.seen(targets)
-        fresh = [target for target in targets if target not in self._prepared]
-        for target in fresh:
-            self._prepared[target] = True
-        if fresh and loop is not None:
-            work = self._prepare(fresh, server_prefix.rstrip("/"), host, scheme)
-            asyncio.run_coroutine_threadsafe(work, loop)
+            return None
+        try:
+            carried = self.library.seen(targets)
+            with self._lock:
+                fresh = [target for target in targets if target not in self._prepared]
+                for target in fresh:
+                    self._prepared[target] = True
+            if fresh and loop is not None and not loop.is_closed():
+                work = self._prepare(fresh, server_prefix.rstrip("/"), host, scheme)
+                asyncio.run_coroutine_threadsafe(work, loop)
+        except Exception:
+            # The page itself is fine: its visitor gets it, whatever happened here.
+            log.exception("the videos of a page could not be noted")
+            return None
+        return carried
 
     async def _prepare(self, targets: list[str], prefix: str, host: str, scheme: str) -> None:
         for target in targets:
@@ -301,6 +327,20 @@ def local_path(scope: Mapping[str, Any]) -> str:
     if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
         return path[len(root) :] or "/"
     return path
+
+
+def hold(carried: Carried | None) -> None:
+    """Wait, for a bounded time, until all server workers know what `Site.seen` was told."""
+    if carried is not None:
+        with contextlib.suppress(TimeoutError):
+            carried.result(_HOLD_S)
+
+
+async def held(carried: Carried | None) -> None:
+    """`hold` on an event loop."""
+    if carried is not None:
+        with contextlib.suppress(TimeoutError):
+            await within(carried, _HOLD_S)
 
 
 class Background:

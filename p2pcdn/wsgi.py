@@ -19,7 +19,7 @@ from p2pcdn.page.transform import (
     plan,
     to_str_headers,
 )
-from p2pcdn.runtime import INTERNAL, PATH_SAFE, Background, Kind, Site, kind_of
+from p2pcdn.runtime import INTERNAL, PATH_SAFE, Background, Kind, Site, hold, kind_of
 from p2pcdn.sockets.takeover import can_take_over, end, take_over
 from p2pcdn.wsgi_bridge import answer, scope_of
 
@@ -236,6 +236,7 @@ class _Response:
                     piece = b"".join(gathered)
                 self._send_head(page.headers)
                 if out := page.feed(piece):
+                    self._note_seen(page)
                     yield out
             if gather:
                 headers, out = page.whole(b"".join(gathered))
@@ -243,23 +244,26 @@ class _Response:
             else:
                 self._send_head(page.headers)
                 out = page.close()
-            if page.media:
-                self._note_seen(page)
             if out:
+                self._note_seen(page)
                 yield out
         finally:
             _close(result)
 
     def _note_seen(self, page: PageTransform) -> None:
+        media = page.fresh_media()
+        if not media:
+            return
         environ = self._environ
-        self._site.seen(
+        carried = self._site.seen(
             environ.get("SCRIPT_NAME", ""),
-            page.media,
+            media,
             host=_host(environ),
             scheme=environ["wsgi.url_scheme"],
             # An app that is served one request at a time may count on that.
             loop=Background.here().loop if environ.get("wsgi.multithread") else None,
         )
+        hold(carried)
 
     def _send_head(self, headers: list[tuple[bytes, bytes]]) -> None:
         head, self._head = self._head, None

@@ -1,11 +1,13 @@
 """Which media URLs the site itself has brought up: nothing else is ever asked for.
 
 Adapters tell it on every page and every media answer, so telling costs a look-up in memory;
-a thread of its own carries the news to the file that all server workers share.
+a thread of its own carries the news to the file that all server workers share. Who lets a
+visitor have a page waits for that (`carried`): the loader's question may reach another worker.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import hashlib
 import threading
 import time
@@ -14,7 +16,10 @@ from collections.abc import Callable
 
 from p2pcdn.media.store import Store
 
-__all__ = ["KnownUrls"]
+__all__ = ["Carried", "KnownUrls"]
+
+Carried = concurrent.futures.Future[None]
+"""Done when news is in the file (or cannot be had there); never fails."""
 
 _MOST_IN_MEMORY = 20_000
 _MOST_WAITING = 5_000
@@ -35,6 +40,8 @@ class KnownUrls:
         self._lock = threading.Lock()
         self._told: dict[int, OrderedDict[bytes, float]] = {}
         self._waiting: dict[bytes, int] = {}
+        self._carried: Carried | None = None  # of what waits
+        self._carrying: Carried | None = None  # of what the thread has in hand
         self._news = threading.Event()
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -55,10 +62,19 @@ class KnownUrls:
             while len(told) > _MOST_IN_MEMORY:
                 told.popitem(last=False)
             self._waiting[digest] = min(how, self._waiting.get(digest, how))
+            if self._carried is None:
+                self._carried = concurrent.futures.Future()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="p2pcdn-known", daemon=True)
                 self._thread.start()
         self._news.set()
+
+    @property
+    def carried(self) -> Carried | None:
+        """When everything noted so far is in the file; None: it is."""
+        with self._lock:
+            # One thread carries in order, so the later of the two covers the other.
+            return self._carried or self._carrying
 
     def here(self, target: str) -> bool:
         """Whether this process was told of it."""
@@ -85,9 +101,16 @@ class KnownUrls:
             self._news.clear()
             with self._lock:
                 waiting, self._waiting = self._waiting, {}
-                closed = self._closed
-            if waiting:
-                self._store.remember(waiting.items())
+                self._carrying, self._carried = self._carried, None
+                carrying, closed = self._carrying, self._closed
+            try:
+                if waiting:
+                    self._store.remember(waiting.items())
+            finally:
+                with self._lock:
+                    self._carrying = None
+                if carrying is not None:
+                    carrying.set_result(None)
             if closed:
                 return
 

@@ -32,8 +32,16 @@ from p2pcdn.media.files import (
 )
 from p2pcdn.media.here import Here
 from p2pcdn.media.judge import UNKNOWN, is_https_twin, judge
+from p2pcdn.media.known import Carried
 from p2pcdn.media.manifest import Pending, Refusal
 from p2pcdn.media.origin import Origin, OriginAnswer, OriginBusy, OriginError
+from p2pcdn.media.presentation import (
+    Presentation,
+    find,
+    parse_playlist,
+    read_answer,
+    read_file,
+)
 from p2pcdn.media.store import SEEN, SERVED
 from p2pcdn.media.types import is_media_type
 from p2pcdn.media.urls import MediaUrl, parse_target
@@ -89,10 +97,15 @@ class Library:
 
     # --- what adapters tell ----------------------------------------------------------------
 
-    def seen(self, targets: Iterable[str]) -> None:
-        """A page showed these media URLs: absolute paths below the prefix, with queries."""
+    def seen(self, targets: Iterable[str]) -> Carried | None:
+        """A page showed these media URLs: absolute paths below the prefix, with queries.
+
+        Returns:
+            When every server worker knows of them; None: they do.
+        """
         for target in targets:
             self._note(target, SEEN)
+        return self._here.known.carried
 
     def served(self, target: str, content_type: str, status: int) -> None:
         """The site answered a visitor's GET for `target`; only media that exists counts."""
@@ -125,6 +138,79 @@ class Library:
         except Exception:
             self._warn("manifest", f"no manifest for {target!r}", exc_info=True)
             return Refusal("broken", "p2pcdn failed here; the site's log says why.")
+
+    async def presentation(
+        self,
+        target: str,
+        playlists: Iterable[str],
+        *,
+        prefix: str = "",
+        visible: str = "",
+        host: str = "localhost",
+        scheme: str = "http",
+    ) -> Presentation | None:
+        """The presentation that a segment belongs to; what its playlist names becomes known.
+
+        Args:
+            target: The segment: absolute path below the prefix, with its query.
+            playlists: Which playlists the visitor's player has read, likewise.
+            prefix: The server's own prefix.
+            visible: The prefix that visitors see.
+            host: The visitor's `Host` field.
+            scheme: The visitor's scheme.
+        """
+        try:
+            here = self._here
+            url = parse_target(target, mounts=self._mounts)
+            read = [parse_playlist(playlist, self._mounts) for playlist in playlists]
+            if isinstance(url, Refusal):
+                return None
+            host = host if _HOST.fullmatch(host) else "localhost"
+            scheme = "https" if scheme == "https" else "http"
+            found = await find(
+                here,
+                url.target,
+                [playlist for playlist in read if isinstance(playlist, MediaUrl)],
+                visitor=(prefix, host, scheme),
+                visible=visible,
+                mounts=self._mounts,
+                read=lambda playlist: self._text(here, playlist, prefix, host, scheme),
+            )
+            if found is not None:
+                self.seen([url.target, *found.following])
+            return found
+        except Exception:
+            self._warn("playlist", f"no playlist for {target!r}", exc_info=True)
+            return None
+
+    async def _text(
+        self, here: Here, url: MediaUrl, prefix: str, host: str, scheme: str
+    ) -> str | None:
+        """A known playlist's text, as an anonymous visitor would get it now."""
+        if not self._shareable(url.target):
+            return None
+        included = self._included is not None and self._included(url.target)
+        root = self._root(url)
+        if root is not None:
+            file = await here.run(lambda: file_in_folder(url, *root, included=included))
+            if isinstance(file, Refusal):
+                return None
+            return await here.run(lambda: read_file(file.path))
+        if not (included or here.known.here(url.target)) and not await here.run(
+            lambda: here.known.anywhere(url.target)
+        ):
+            return None
+        try:
+            async with asyncio.timeout(_ORIGIN_TIMEOUT_S):
+                answer = await self._open(url, prefix, host, scheme)
+                try:
+                    if isinstance(judge(answer, url, included=included), Refusal):
+                        return None
+                    return await read_answer(here, answer)
+                finally:
+                    await answer.aclose()
+        except (TimeoutError, OriginError):
+            return None
 
     def content(self, key: str) -> tuple[str, int] | None:
         """Path (below the prefix) and size of the content with this key; None: not ours."""

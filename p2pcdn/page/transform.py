@@ -256,7 +256,7 @@ class PageTransform:
 
     __slots__ = (
         "_body", "_charset", "_coding", "_headers", "_inline", "_nonce", "_not_modified",
-        "_options", "_original", "_page_url", "_rewriter", "bodyless", "media",
+        "_options", "_original", "_page_url", "_rewriter", "_told", "bodyless", "media",
     )  # fmt: skip
 
     def __init__(
@@ -285,6 +285,13 @@ class PageTransform:
         self._headers: Headers | None = None
         self._not_modified = not_modified
         self.media: list[str] = []
+        self._told = 0
+
+    def fresh_media(self) -> list[str]:
+        """What was added to `media` since this was last asked."""
+        fresh = self.media[self._told :]
+        self._told = len(self.media)
+        return fresh
 
     @property
     def headers(self) -> Headers:

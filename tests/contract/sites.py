@@ -58,6 +58,7 @@ class _Body:
 
 class WSGISite:
     name = "wsgi"
+    closes_what_failed = True
 
     def __init__(self, app: App, **options: Any) -> None:
         def wsgi(environ: dict[str, Any], start_response: Any) -> Any:
@@ -74,6 +75,14 @@ class WSGISite:
             return _Body(reply)
 
         self.middleware = P2PCDN(wsgi, **options)
+
+    @property
+    def ours(self) -> Any:
+        """Our middleware, which may not be the outermost thing."""
+        return self.middleware
+
+    def close(self) -> None:
+        """Nothing is left behind."""
 
     def get(
         self,
@@ -131,6 +140,7 @@ class WSGISite:
 
 class ASGISite:
     name = "asgi"
+    closes_what_failed = True
 
     def __init__(self, app: App, **options: Any) -> None:
         async def asgi(scope: Any, receive: Any, send: Any) -> None:
@@ -161,6 +171,14 @@ class ASGISite:
 
         self.middleware = P2PCDN(asgi, **options)
 
+    @property
+    def ours(self) -> Any:
+        """Our middleware, which may not be the outermost thing."""
+        return self.middleware
+
+    def close(self) -> None:
+        """Nothing is left behind."""
+
     def get(
         self,
         path: str,
@@ -190,7 +208,13 @@ class ASGISite:
         messages: list[Any] = []
         bodies = 0
 
+        asked = False
+
         async def receive() -> Any:
+            nonlocal asked
+            if asked:
+                await asyncio.Event().wait()  # the visitor stays to the end
+            asked = True
             return {"type": "http.request", "body": body, "more_body": False}
 
         async def send(message: Any) -> None:
@@ -214,6 +238,3 @@ class ASGISite:
             {k.decode().lower(): v.decode() for k, v in start["headers"]},
             [m.get("body", b"") for m in messages if m["type"] == "http.response.body"],
         )
-
-
-SITES = [WSGISite, ASGISite]
