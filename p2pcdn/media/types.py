@@ -43,7 +43,17 @@ _BY_EXTENSION = {
     "webm": "video/webm",
 }
 
-_SAYS_NOTHING = frozenset({"", "application/octet-stream", "binary/octet-stream"})
+# Debian's table knows .ts as a translator's file; Starlette says text/plain where it knows nothing.
+_SAYS_NOTHING = frozenset(
+    {
+        "",
+        "application/octet-stream",
+        "binary/octet-stream",
+        "text/plain",
+        "text/vnd.trolltech.linguist",
+        "text/vnd.qt.linguist",
+    }
+)
 
 
 def is_media_type(content_type: str | bytes) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from cachetools import LRUCache
@@ -14,7 +15,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
 from p2pcdn.media.library import Library
-from p2pcdn.media.manifest import Pending, Refusal
+from p2pcdn.media.manifest import Manifest, Pending, Refusal
 
 __all__ = ["PEER_CHARS", "PEER_ID", "RateLimit", "routes"]
 
@@ -23,6 +24,8 @@ IssueToken = Callable[[str, str], tuple[str, int]]
 # PeerServer's rule for an id that a client chose, with a bound on its length.
 PEER_ID = re.compile(r"[A-Za-z0-9]+(?:[ _-][A-Za-z0-9]+)*")
 PEER_CHARS = 128
+_MOST_PLAYLISTS = 4
+_FOLLOWING_S = 0.15
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -61,12 +64,16 @@ def routes(
         target = urls[0]
         if visible and target.startswith("/") and not target.startswith(visible + "/"):
             return _refused(Refusal("outside", f"this site's media are below {visible}/."))
-        found = await library.manifest(
-            target.removeprefix(visible),
-            prefix=prefix,
-            host=request.headers.get("host", "localhost"),
-            scheme=request.url.scheme,
-        )
+        visitor = {
+            "prefix": prefix,
+            "host": request.headers.get("host", "localhost"),
+            "scheme": request.url.scheme,
+        }
+        below = target.removeprefix(visible)
+        playlists = request.query_params.getlist("playlist")[:_MOST_PLAYLISTS]
+        inside = [p.removeprefix(visible) for p in playlists if p.startswith(visible + "/")]
+        group = inside and await library.presentation(below, inside, visible=visible, **visitor)
+        found = await library.manifest(below, **visitor)
         if isinstance(found, Refusal):
             return _refused(found)
         if isinstance(found, Pending):
@@ -77,9 +84,34 @@ def routes(
             answer["token"], answer["expires"] = issue_token(found.key, peer)
         if ice is not None and peer:
             answer["ice"] = ice(peer)
+        if group:
+            answer["group"] = {"key": group.key}
+            if issue_token is not None and peer:
+                token, expires = issue_token(group.key, peer)
+                answer["group"] |= {"token": token, "expires": expires}
+            answer["next"] = [
+                manifest.to_json(prefix=visible)
+                for manifest in await _made(library, group.following, visitor)
+            ]
         return JSONResponse(answer, 200, _NO_STORE)
 
     return [Route("/manifest", manifest, methods=["GET"])]
+
+
+async def _made(
+    library: Library, targets: Iterable[str], visitor: dict[str, str]
+) -> list[Manifest]:
+    """Manifests that can be had at once; the others are being made when they are asked for."""
+    made: list[Manifest] = []
+    try:
+        async with asyncio.timeout(_FOLLOWING_S):
+            for target in targets:
+                found = await library.manifest(target, **visitor)
+                if isinstance(found, Manifest) and "?" not in target:
+                    made.append(found)
+    except TimeoutError:
+        pass
+    return made
 
 
 def _refused(refusal: Refusal) -> JSONResponse:

@@ -169,3 +169,84 @@ def test_counting_clients_needs_bounded_memory() -> None:
     for index in range(20_000):
         allow(f"203.{index >> 16}.{index >> 8 & 255}.{index & 255}")
     assert len(allow._buckets) <= 10_000
+
+
+# --- a presentation ----------------------------------------------------------------------------
+
+PLAYLIST = "#EXTM3U\n" + "".join(f"#EXTINF:4,\n{n}.ts\n" for n in range(12)) + "#EXT-X-ENDLIST\n"
+
+
+@pytest.fixture
+def hls(films: Path) -> Loader:
+    (films / "index.m3u8").write_text(PLAYLIST)
+    for n in range(12):
+        (films / f"{n}.ts").write_bytes(bytes([n]) * 5000)
+    (films / "secret.ts").write_bytes(b"s")
+    loader = Loader(films)
+    # A player has read it, and nothing else has come up on this site.
+    loader.library.served("/media/index.m3u8", "application/vnd.apple.mpegurl", 200)
+    return loader
+
+
+def test_a_playlist_that_was_played_makes_its_segments_known(hls: Loader) -> None:
+    asked = {"url": "/media/3.ts", "peer": "alice", "playlist": "/media/index.m3u8"}
+    answer = hls.get(**asked).json()
+    assert (answer["url"], answer["size"], answer["type"]) == ("/media/3.ts", 5000, "video/mp2t")
+    group = answer["group"]
+    assert group["token"] == f"{group['key']}:alice" and group["expires"] == 1_800_000_000
+    deadline = time.monotonic() + 20
+    while len(answer["next"]) < 8:  # those that were ready at once are there at once
+        assert time.monotonic() < deadline
+        answer = hls.get(**asked).json()
+    assert [item["url"] for item in answer["next"]] == [f"/media/{n}.ts" for n in range(4, 12)]
+    assert "token" not in answer["next"][0]
+    other = hls.get(url="/media/7.ts", peer="bob", playlist="/media/index.m3u8").json()
+    assert other["group"]["key"] == group["key"] != other["key"]
+
+
+@pytest.mark.parametrize(
+    ("url", "playlist"),
+    [
+        ("/media/secret.ts", "/media/index.m3u8"),  # not named by it
+        ("/media/3.ts", None),
+        ("/media/3.ts", "/media/other.m3u8"),  # the site never brought it up
+        ("/media/3.ts", "/media/3.ts"),
+        ("/media/3.ts", "//elsewhere.example/index.m3u8"),
+        ("/media/3.ts", "/media/../media/index.m3u8%00"),
+    ],
+)
+def test_a_segment_is_known_by_no_other_playlist(
+    hls: Loader, url: str, playlist: str | None
+) -> None:
+    asked = {"url": url, "peer": "alice"} | ({} if playlist is None else {"playlist": playlist})
+    answer = hls.get(**asked)
+    assert answer.status_code == 404 and answer.json()["error"] == "unknown"
+
+
+def test_a_playlist_that_visitors_do_not_get_makes_nothing_known(films: Path, hls: Loader) -> None:
+    (films / "index.m3u8").unlink()
+    answer = hls.get(url="/media/3.ts", peer="alice", playlist="/media/index.m3u8")
+    assert answer.status_code == 404
+
+
+def test_a_live_playlist_makes_each_new_segment_known(films: Path, hls: Loader) -> None:
+    asked = {"peer": "alice", "playlist": "/media/index.m3u8"}
+    group = hls.get(url="/media/3.ts", **asked).json()["group"]["key"]
+    (films / "12.ts").write_bytes(b"new")
+    (films / "index.m3u8").write_text(PLAYLIST.replace("#EXT-X-ENDLIST", "#EXTINF:4,\n12.ts"))
+    deadline = time.monotonic() + 20
+    while (answer := hls.get(url="/media/12.ts", **asked)).status_code == 404:
+        assert time.monotonic() < deadline
+    assert answer.json()["group"]["key"] == group
+
+
+def test_below_a_prefix_a_playlist_names_what_visitors_see(films: Path) -> None:
+    (films / "index.m3u8").write_text("#EXTM3U\n#EXTINF:4,\n/site/media/0.ts\n/media/1.ts\n")
+    (films / "0.ts").write_bytes(b"0")
+    (films / "1.ts").write_bytes(b"1")
+    loader = Loader(films, root_path="/site")
+    loader.library.served("/media/index.m3u8", "application/vnd.apple.mpegurl", 200)
+    asked = {"peer": "alice", "playlist": "/site/media/index.m3u8"}
+    assert loader.get(url="/site/media/0.ts", **asked).status_code == 200
+    assert loader.get(url="/site/media/1.ts", **asked).status_code == 404
+    loader.library.close()
