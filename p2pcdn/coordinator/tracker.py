@@ -25,7 +25,10 @@ from p2pcdn.coordinator.tracker_messages import (
     read,
 )
 
-__all__ = ["Tracker"]
+__all__ = ["COUNTED", "Tracker"]
+
+COUNTED = ("tracker_sockets", "torrents", "tracker_relayed")
+"""What `Tracker.counts` counts."""
 
 _FORGIVEN = 3
 _SILENT_INTERVALS = 3
@@ -73,11 +76,8 @@ class Tracker:
 
     def counts(self) -> dict[str, int]:
         """How many of everything, for statistics."""
-        return {
-            "tracker_sockets": len(self._sockets),
-            "torrents": len(self._torrents),
-            "tracker_relayed": self.relayed,
-        }
+        counts = (len(self._sockets), len(self._torrents), self.relayed)
+        return dict(zip(COUNTED, counts, strict=True))
 
     def connect(self, event: Track, now: float) -> list[Action]:
         """A socket was opened, or is known already to another coordinator."""

@@ -107,11 +107,14 @@ class Engine:
 
     async def start(self) -> None:
         """Return when the backend takes events."""
-        if self.started:
-            return
-        if self._starting is None:
+        self.begin()
+        if self._starting is not None:
+            await asyncio.shield(self._starting)
+
+    def begin(self) -> None:
+        """Start, and do not wait for it."""
+        if not self.started and self._starting is None:
             self._starting = self.loop.create_task(self._start())
-        await asyncio.shield(self._starting)
 
     async def _start(self) -> None:
         try:

@@ -27,7 +27,6 @@ class TrackerSocket(Socket):
 
     async def attach(self, connection: HTTPConnection, outbox: Outbox) -> Receiver:
         """See `Socket.attach`."""
-        await self.hub.start()
         return self.hub.track(
             deliver=outbox.deliver, close=outbox.close, address=client_address(connection)
         )
@@ -36,7 +35,7 @@ class TrackerSocket(Socket):
 def attach(
     protocol: WebSocketProtocol, connection: HTTPConnection, hub: Hub, *, allowed: bool
 ) -> Receiver | None:
-    """Where we hold it ourselves; the hub is started.
+    """Where we hold it ourselves.
 
     Returns:
         The session, or None where the page is another site's and was turned away.

@@ -96,3 +96,21 @@ def test_a_killed_coordinator_costs_no_swarm_a_member(tmp_path: Path) -> None:
             await other.close()
 
     run(test)
+
+
+def test_with_redis_the_workers_of_a_machine_share_swarms_whether_it_answers_or_not(
+    tmp_path: Path,
+) -> None:
+    async def test() -> None:
+        nobody = {"redis_url": "redis://127.0.0.1:9/0", "secret": "s"}
+        one, other = make_hub(tmp_path, **nobody), make_hub(tmp_path, **nobody)
+        anna, bert = Viewer(one, "anna"), Viewer(other, "bert")
+        anna.announce(event="started")
+        await anna.gets("interval")
+        bert.offer()
+        assert (await anna.gets("offer"))["peer_id"] == bert.name
+        assert one.snapshot()["tracker_sockets"] == 2
+        await one.close()
+        await other.close()
+
+    run(test)
