@@ -22,6 +22,7 @@ __all__ = ["ASGIMiddleware"]
 
 _KINDS = frozenset({"http", "websocket"})
 _METHODS = frozenset({"GET", "HEAD"})
+_BODY = "http.response.body"
 _FILE_CHUNK_BYTES = 64 * 1024
 
 
@@ -110,6 +111,8 @@ class _Response:
     def __call__(self, message: Message) -> Awaitable[None]:
         # No coroutine of its own: what passes untouched costs a call, not a frame that waits.
         if message["type"] == "http.response.start":
+            if type(message.get("headers")) is not list:  # the specification allows more
+                message = {**message, "headers": list(message.get("headers", ()))}
             for name, value in message["headers"]:
                 if len(name) == 12 and name.lower() == b"content-type":
                     kind = kind_of(value)
@@ -166,10 +169,16 @@ class _Response:
         if kind == "http.response.pathsend":
             await self._page_file(page, message["path"])
             return
-        if kind != "http.response.body":
-            # Trailers, early hints, zero-copy sends: not a body that could be rewritten. A
-            # start that still waits goes first, as the app meant it.
+        if kind == "http.response.zerocopysend":  # a body that nobody here can read
+            if self._start is None and (last := page.close()):
+                await self._forward({"type": _BODY, "body": last, "more_body": True})
+            self._page = None
             await self._send_start(None)
+            await self._forward(message)
+            return
+        if kind != _BODY:
+            # Trailers, a push, a test client's debug information: no part of the body, and
+            # none of them has to wait until the headers are known.
             await self._forward(message)
             return
         body = message.get("body", b"")
@@ -193,12 +202,10 @@ class _Response:
             while chunk := file.read(_FILE_CHUNK_BYTES):
                 if out := page.feed(chunk):
                     await self._note_seen(page)
-                    await self._forward(
-                        {"type": "http.response.body", "body": out, "more_body": True}
-                    )
+                    await self._forward({"type": _BODY, "body": out, "more_body": True})
         out = page.close()
         await self._note_seen(page)
-        await self._forward({"type": "http.response.body", "body": out, "more_body": False})
+        await self._forward({"type": _BODY, "body": out, "more_body": False})
 
     async def _send_start(self, headers: list[tuple[bytes, bytes]] | None) -> None:
         start, self._start = self._start, None
@@ -227,6 +234,8 @@ class _Response:
         asked = {n: v for n, v in self._scope["headers"] if n in (b"range", b"if-range")}
         if status != 200 or b"range" not in asked:
             return message
+        if "http.response.zerocopysend" in (self._scope.get("extensions") or ()):
+            return message  # the body may be one that nobody here could cut
         self._range = plan_range(
             method="GET",
             range_header=asked[b"range"].decode("latin-1"),
@@ -245,7 +254,7 @@ class _Response:
     async def _media_body(self, message: Message) -> None:
         kind = message["type"]
         part = self._range
-        if kind == "http.response.body":
+        if kind == _BODY:
             body = message.get("body", b"")
             more = message.get("more_body", False)
             if part is not None:
@@ -270,11 +279,9 @@ class _Response:
             while left and (chunk := file.read(min(left, _FILE_CHUNK_BYTES))):
                 left -= len(chunk)
                 self.sent += len(chunk)
-                await self._forward(
-                    {"type": "http.response.body", "body": chunk, "more_body": left > 0}
-                )
+                await self._forward({"type": _BODY, "body": chunk, "more_body": left > 0})
             if left or part.stop == part.start:
-                await self._forward({"type": "http.response.body", "body": b"", "more_body": False})
+                await self._forward({"type": _BODY, "body": b"", "more_body": False})
 
     def _declared(self) -> int:
         assert self._start is not None

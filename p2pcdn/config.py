@@ -12,6 +12,7 @@ import dataclasses
 import difflib
 import hashlib
 import os
+import re
 import stat
 import tempfile
 import tomllib
@@ -335,6 +336,10 @@ def _mapping(value: Any, source: str) -> Mapping[str, Any]:
 
 # Read by programs around the middleware (the demo, the tests), not by `Config`.
 _NOT_OPTIONS = {"p2pcdn_node"}
+# What Kubernetes tells every container of a Service that somebody named `p2pcdn`.
+_OF_A_SERVICE = re.compile(
+    r"P2PCDN_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)\w*)?)"
+)
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -342,7 +347,9 @@ def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
         {
             name: value
             for name, value in environ.items()
-            if name.startswith("P2PCDN_") and name.lower() not in _NOT_OPTIONS
+            if name.startswith("P2PCDN_")
+            and name.lower() not in _NOT_OPTIONS
+            and not _OF_A_SERVICE.fullmatch(name)
         }
     )
 

@@ -213,7 +213,8 @@ class P2PCDNMiddleware:
             return
         sent = _Sent()
         file = getattr(response, "file_to_stream", None)
-        declared = int(response.headers.get("Content-Length") or 0)
+        length = str(response.headers.get("Content-Length", ""))
+        declared = int(length) if length.isdecimal() else 0
         if part is not None:
             declared = part.stop - part.start
             self._slice(request, response, part, file, sent)
@@ -228,11 +229,9 @@ class P2PCDNMiddleware:
             response.streaming_content = sent.count(response.streaming_content)
         status = response.status_code
 
-        def closing() -> None:
-            self._count(target, sent.total, declared, status, part)
-
+        sent.ended = lambda: self._count(target, sent.total, declared, status, part)
         # First of the closers: the file still tells its position then.
-        response._resource_closers.insert(0, closing)
+        response._resource_closers.insert(0, sent.end)
 
     def _slice(
         self, request: HttpRequest, response: Any, part: RangePlan, file: Any, sent: _Sent
@@ -272,6 +271,14 @@ class _Sent:
         self._total = 0
         self._file: Any = None
         self._start = 0
+        self.ended: Callable[[], None] | None = None
+
+    def end(self) -> None:
+        """No more will leave; heard once. Under ASGI Django closes no response whose visitor
+        left, so the body itself tells as well."""
+        ended, self.ended = self.ended, None
+        if ended is not None:
+            ended()
 
     @property
     def total(self) -> int:
@@ -300,10 +307,13 @@ class _Sent:
                 self.add(len(piece))
 
     async def acount(self, source: Any) -> AsyncIterator[bytes]:
-        async for piece in source:
-            if piece:
-                yield piece
-                self.add(len(piece))
+        try:
+            async for piece in source:
+                if piece:
+                    yield piece
+                    self.add(len(piece))
+        finally:
+            self.end()
 
 
 def _read(file: Any, left: int, sent: _Sent) -> Iterator[bytes]:
@@ -314,15 +324,18 @@ def _read(file: Any, left: int, sent: _Sent) -> Iterator[bytes]:
 
 
 async def _aread(file: Any, left: int | None, sent: _Sent) -> AsyncIterator[bytes]:
-    while left is None or left > 0:
-        size = _CHUNK_BYTES if left is None else min(left, _CHUNK_BYTES)
-        piece = await asyncio.to_thread(file.read, size)
-        if not piece:
-            return
-        if left is not None:
-            left -= len(piece)
-        yield piece
-        sent.add(len(piece))
+    try:
+        while left is None or left > 0:
+            size = _CHUNK_BYTES if left is None else min(left, _CHUNK_BYTES)
+            piece = await asyncio.to_thread(file.read, size)
+            if not piece:
+                return
+            if left is not None:
+                left -= len(piece)
+            yield piece
+            sent.add(len(piece))
+    finally:
+        sent.end()
 
 
 async def _asliced(source: Any, part: RangePlan) -> AsyncIterator[bytes]:
@@ -364,8 +377,8 @@ def _target(request: HttpRequest) -> str:
 
 
 def _body(request: HttpRequest) -> bytes | None:
-    length = request.META.get("CONTENT_LENGTH") or "0"
-    if not str(length).isdigit() or int(length) > MAX_BODY_BYTES:
+    length = str(request.META.get("CONTENT_LENGTH") or "0")
+    if not length.isdecimal() or len(length) > 9 or int(length) > MAX_BODY_BYTES:
         return None
     return bytes(request.read(int(length))) if int(length) else b""
 

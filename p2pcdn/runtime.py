@@ -18,6 +18,7 @@ import weakref
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from cachetools import LRUCache
 from starlette.applications import Starlette
@@ -128,16 +129,24 @@ class Site:
             self._socket = holds
 
     def prefix(self, server_prefix: str) -> str:
-        """The prefix that visitors see, for what the server calls its own."""
+        """The prefix that visitors see, percent-encoded, for what the server calls its own."""
         public = self.config.public_prefix
-        return server_prefix.rstrip("/") if public is None else public
+        if public is not None:
+            return public
+        return quote(server_prefix.rstrip("/"), safe=PATH_SAFE) if server_prefix else ""
 
     def page_options(self, server_prefix: str) -> PageOptions | None:
-        """How a page is rewritten; None while there is no built loader to point to."""
+        """How a page is rewritten; None where there is no loader to point to.
+
+        Args:
+            server_prefix: Decoded, as ASGI's `root_path`; a visitor may have chosen it
+                (`Mount("/{tenant}", ...)`).
+        """
         prefix = self.prefix(server_prefix)
         known = self._options.get(prefix)
         if known is None:
-            if self.parts.assets is None:
+            # What begins with two slashes is the address of another host.
+            if prefix.startswith("//") or self.parts.assets is None:
                 return None
             version = self.parts.assets.version
             mount = f"{prefix}{self.config.mount}"

@@ -66,7 +66,7 @@ class WSGIMiddleware:
             return self.app(environ, start_response)  # type: ignore[no-any-return]
         response = _Response(self.site, environ, start_response)
         if "HTTP_IF_NONE_MATCH" in environ or "HTTP_IF_MATCH" in environ:
-            options = self.site.page_options(environ.get("SCRIPT_NAME", ""))
+            options = self.site.page_options(_prefix(environ))
             if options is not None:
                 environ = inbound_environ(environ, options)
         result = self.app(environ, response.start)
@@ -114,7 +114,7 @@ class _Response:
                 if kind is Kind.PAGE:
                     write = self._start_page(status, headers, exc_info)
                 elif kind is Kind.MEDIA and self._environ["REQUEST_METHOD"] == "GET":
-                    write = self._start_media(status, headers, exc_info, value)
+                    return self._start_media(status, headers, exc_info, value)  # type: ignore[no-any-return]
                 break
         else:
             if status[:3] == "304":
@@ -134,7 +134,7 @@ class _Response:
 
     def _start_page(self, status: str, headers: StrHeaders, exc_info: Any) -> Any:
         environ = self._environ
-        options = self._site.page_options(environ.get("SCRIPT_NAME", ""))
+        options = self._site.page_options(_prefix(environ))
         if options is None:
             return None
         page = plan(
@@ -190,22 +190,19 @@ class _Response:
     def body(self, result: Iterable[bytes]) -> Iterable[bytes]:
         if self._media_status:
             return self._media(result)
-        if self._page is None and self._head is None and not self.untouched:
-            return self._late(result)
-        return self._page_body(result)
+        if self._page is not None:
+            return _Body(self._page_body(result), result)
+        return _Body(self._late(result), result)
 
     def _late(self, result: Iterable[bytes]) -> Iterator[bytes]:
         """A generator app calls `start_response` only when its first piece is asked for."""
-        try:
-            pieces = iter(result)
-            first = next(pieces, b"")
-            rest = _Joined(first, pieces)
-            if self.untouched:
-                yield from rest
-            else:
-                yield from self.body(rest)
-        finally:
-            _close(result)
+        pieces = iter(result)
+        first = next(pieces, b"")
+        rest = _Joined(first, pieces)
+        if self._media_status or self._page is not None:
+            yield from self.body(rest)
+        else:  # untouched, or an app that never starts its response: the server tells it
+            yield from rest
 
     def _page_body(self, result: Iterable[bytes]) -> Iterator[bytes]:
         page = self._page
@@ -215,40 +212,38 @@ class _Response:
         gather = complete or (declared is not None and declared <= _WHOLE_BODY_BYTES)
         gathered: list[bytes] = []
         size = 0
-        try:
-            for piece in _chained(self, result):
-                if page is not self._page:
-                    # The app called start_response again with exc_info before anything was
-                    # sent: what it said first is void (PEP 3333).
-                    gathered.clear()
-                    if self._page is None:
-                        yield piece
-                        yield from result
-                        return
-                    page = self._page
-                if gather:
-                    gathered.append(piece)
-                    size += len(piece)
-                    if size <= _WHOLE_BODY_BYTES or complete:
-                        continue
-                    # The declared length was wrong: it streams after all.
-                    gather = False
-                    piece = b"".join(gathered)
-                self._send_head(page.headers)
-                if out := page.feed(piece):
-                    self._note_seen(page)
-                    yield out
+        pieces = _chained(self, result)
+        for piece in pieces:
+            if page is not self._page:
+                # The app called start_response again with exc_info before anything was
+                # sent: what it said first is void (PEP 3333).
+                gathered.clear()
+                if self._page is None:
+                    yield piece
+                    yield from pieces
+                    return
+                page = self._page
             if gather:
-                headers, out = page.whole(b"".join(gathered))
-                self._send_head(headers)
-            else:
-                self._send_head(page.headers)
-                out = page.close()
-            if out:
+                gathered.append(piece)
+                size += len(piece)
+                if size <= _WHOLE_BODY_BYTES or complete:
+                    continue
+                # The declared length was wrong: it streams after all.
+                gather = False
+                piece = b"".join(gathered)
+            self._send_head(page.headers)
+            if out := page.feed(piece):
                 self._note_seen(page)
                 yield out
-        finally:
-            _close(result)
+        if gather:
+            headers, out = page.whole(b"".join(gathered))
+            self._send_head(headers)
+        else:
+            self._send_head(page.headers)
+            out = page.close()
+        if out:
+            self._note_seen(page)
+            yield out
 
     def _note_seen(self, page: PageTransform) -> None:
         media = page.fresh_media()
@@ -256,7 +251,7 @@ class _Response:
             return
         environ = self._environ
         carried = self._site.seen(
-            environ.get("SCRIPT_NAME", ""),
+            _prefix(environ),
             media,
             host=_host(environ),
             scheme=environ["wsgi.url_scheme"],
@@ -273,7 +268,7 @@ class _Response:
     def _media(self, result: Iterable[bytes]) -> Iterable[bytes]:
         part = self._range
         if part is not None:
-            return self._sliced(result, part)
+            return _Body(self._sliced(result, part), result)
         wrapper = self._environ.get("wsgi.file_wrapper")
         if isinstance(wrapper, type) and isinstance(result, wrapper):
             # The server may hand the file to the kernel (sendfile) only when it gets its own
@@ -293,7 +288,7 @@ class _Response:
                     return result
             self._count(_length(self._head[1]) or 0 if self._head else 0)
             return result
-        return self._counted(result)
+        return _Body(self._counted(result), result)
 
     def _counted(self, result: Iterable[bytes]) -> Iterator[bytes]:
         sent = 0
@@ -302,7 +297,6 @@ class _Response:
                 yield piece
                 sent += len(piece)
         finally:
-            _close(result)
             self._count(sent)
 
     def _sliced(self, result: Iterable[bytes], part: RangePlan) -> Iterator[bytes]:
@@ -321,7 +315,6 @@ class _Response:
                 if sent >= part.stop - part.start:
                     break
         finally:
-            _close(result)
             self._count(sent)
 
     def _count(self, sent: int) -> None:
@@ -333,6 +326,30 @@ class _Response:
             aborted=sent < declared,
             status=206 if self._range is not None else self._media_status,
         )
+
+
+class _Body:
+    """What goes to the server for an app's own iterable, which is closed with it.
+
+    Not left to the generator: one that was never begun runs none of its code when it is closed,
+    and a server need not begin it (HEAD, a visitor who left).
+    """
+
+    __slots__ = ("_pieces", "_result")
+
+    def __init__(self, pieces: Iterator[bytes], result: object) -> None:
+        self._pieces = pieces
+        self._result = result
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._pieces
+
+    def close(self) -> None:
+        result, self._result = self._result, None
+        try:
+            _close(self._pieces)
+        finally:
+            _close(result)
 
 
 class _Joined:
@@ -368,7 +385,7 @@ def _close(result: object) -> None:
 def _length(headers: StrHeaders) -> int | None:
     for name, value in headers:
         if name.lower() == "content-length":
-            return int(value) if value.isdigit() else None
+            return int(value) if value.isdecimal() else None
     return None
 
 
@@ -391,6 +408,12 @@ def _read(file: Any, left: int) -> Iterator[bytes]:
     while left > 0 and (chunk := file.read(min(left, 64 * 1024))):
         left -= len(chunk)
         yield chunk
+
+
+def _prefix(environ: Environ) -> str:
+    """SCRIPT_NAME as text; PEP 3333 has its bytes in latin-1."""
+    name: str = environ.get("SCRIPT_NAME", "")
+    return name if name.isascii() else name.encode("latin-1").decode("utf-8", "replace")
 
 
 def _host(environ: Environ) -> str:

@@ -59,7 +59,7 @@ def answer(
 ) -> Iterable[bytes]:
     """Answer a WSGI request for one of the mounted endpoints."""
     length = environ.get("CONTENT_LENGTH") or "0"
-    if not length.isdigit() or int(length) > MAX_BODY_BYTES:
+    if not length.isdecimal() or len(length) > 9 or int(length) > MAX_BODY_BYTES:
         return _plain(start_response, 413, f"at most {MAX_BODY_BYTES} bytes are taken here\n")
     body = environ["wsgi.input"].read(int(length)) if int(length) else b""
     try:

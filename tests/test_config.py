@@ -385,6 +385,21 @@ def test_a_folder_that_another_user_may_have_laid_out_is_not_trusted(
     assert "ConfigError" in said and "`data_dir`" in said
 
 
+def test_a_kubernetes_service_of_our_name_does_not_stop_the_site() -> None:
+    environ = {
+        "P2PCDN_SERVICE_HOST": "10.0.0.1",
+        "P2PCDN_SERVICE_PORT": "80",
+        "P2PCDN_SERVICE_PORT_HTTP": "80",
+        "P2PCDN_PORT": "tcp://10.0.0.1:80",
+        "P2PCDN_PORT_80_TCP": "tcp://10.0.0.1:80",
+        "P2PCDN_PORT_80_TCP_ADDR": "10.0.0.1",
+        "P2PCDN_HUD": "1",
+    }
+    assert Config.load(environ=environ).hud
+    with pytest.raises(ConfigError, match="`portt`"):
+        Config.load(environ={"P2PCDN_PORTT": "1"})
+
+
 def test_the_settings_page_tells_what_the_settings_are() -> None:
     page = subprocess.run(
         [sys.executable, ROOT / "tools" / "settings_page.py"],

@@ -145,7 +145,11 @@ def plan(
     requested = bytes_headers(request_headers)
     if any(name.lower() in _FRAGMENT_REQUESTS for name, _ in requested):
         return None
-    return _plan_page(method, page_url, bytes_headers(headers), options)
+    try:
+        return _plan_page(method, page_url, bytes_headers(headers), options)
+    except Exception as error:  # whatever it is, the visitor gets the page
+        _warn_once("a page passed as it was: %s", repr(error)[:200])
+        return None
 
 
 def _plan_page(
@@ -245,6 +249,16 @@ def _codec(charset: str | None) -> str:
 # --- the page ----------------------------------------------------------------------------
 
 
+class _Untouched:
+    """In a rewriter's place: every byte passes."""
+
+    def feed(self, data: bytes) -> bytes:
+        return data
+
+    def close(self) -> bytes:
+        return b""
+
+
 class PageTransform:
     """One page on its way out. Made by `plan`.
 
@@ -279,7 +293,7 @@ class PageTransform:
         self._nonce = nonce
         self._inline = inline
         self._original = headers
-        self._body: Rewriter | codings.Coded | None = None
+        self._body: Rewriter | codings.Coded | _Untouched | None = None
         self._rewriter: Rewriter | None = None
         self.bodyless = bodyless
         self._headers: Headers | None = None
@@ -302,6 +316,14 @@ class PageTransform:
                 self._headers.append(MARKER)
         return self._headers
 
+    def _begun(self) -> Rewriter | codings.Coded | _Untouched:
+        try:
+            return self._made()
+        except Exception as error:  # whatever it is, the visitor gets the page
+            _warn_once("a page passed as it was: %s", repr(error)[:200])
+            self._body = _Untouched()
+            return self._body
+
     def _made(self) -> Rewriter | codings.Coded:
         """The body's rewriter; most pages are known to need none before one is made."""
         options = self._options
@@ -319,20 +341,21 @@ class PageTransform:
             watch_escapes=self._charset is None,
             media=self.media,
         )
-        self._body = codings.Coded(self._rewriter, self._coding) if self._coding else self._rewriter
-        return self._body
+        made = codings.Coded(self._rewriter, self._coding) if self._coding else self._rewriter
+        self._body = made
+        return made
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes of the body; give back what can be sent (maybe nothing yet)."""
         if self.bodyless:
             return data
-        return (self._body or self._made()).feed(data)
+        return (self._body or self._begun()).feed(data)
 
     def close(self) -> bytes:
         """The body has ended: the last bytes."""
         if self.bodyless:
             return b""
-        last = (self._body or self._made()).close()
+        last = (self._body or self._begun()).close()
         if self._rewriter is not None and self._rewriter.failure is not None:
             failure = self._rewriter.failure
             _warn_once(

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
+from urllib.parse import quote
 
 from cachetools import LRUCache
 from starlette.requests import Request
@@ -24,7 +25,8 @@ IssueToken = Callable[[str, str], tuple[str, int]]
 # PeerServer's rule for an id that a client chose, with a bound on its length.
 PEER_ID = re.compile(r"[A-Za-z0-9]+(?:[ _-][A-Za-z0-9]+)*")
 PEER_CHARS = 128
-_MOST_PLAYLISTS = 4
+_PATH_SAFE = "/!$&'()*+,;=:@-._~"  # RFC 3986: pchar and the slash
+_MOST_PLAYLISTS = 8
 _FOLLOWING_S = 0.15
 _NO_STORE = {"Cache-Control": "no-store"}
 
@@ -60,7 +62,7 @@ def routes(
             return _refused(Refusal("bad-url", "name one media path: `?url=%2Fmedia%2Fa.mp4`."))
         prefix = _server_prefix(request, library.config.mount)
         visible = library.config.public_prefix
-        visible = prefix if visible is None else visible
+        visible = quote(prefix, safe=_PATH_SAFE) if visible is None else visible
         target = urls[0]
         if visible and target.startswith("/") and not target.startswith(visible + "/"):
             return _refused(Refusal("outside", f"this site's media are below {visible}/."))

@@ -97,7 +97,7 @@ class WSGISite:
         path, _, query = path.partition("?")
         environ: dict[str, Any] = {
             "REQUEST_METHOD": method,
-            "SCRIPT_NAME": prefix,
+            "SCRIPT_NAME": prefix.encode().decode("latin-1"),
             "PATH_INFO": path,
             "QUERY_STRING": query,
             "SERVER_NAME": "site.test",

@@ -3,6 +3,7 @@ is spared."""
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 import threading
@@ -73,6 +74,37 @@ def test_public_prefix_stands_for_what_a_proxy_strips(serve: Any) -> None:
     seen = serve(lambda r: html(page), public_prefix="/shop").get("/watch")
     assert b'src="/shop/p2pcdn/loader.js?v=' in seen.body
     assert b'data-src="/shop/media/film.mp4"' in seen.body
+
+
+def test_a_prefix_of_any_letters_still_has_its_pages_and_its_manifests(serve: Any) -> None:
+    page = PAGE.replace(b"/media", b"media")
+    site = serve(lambda r: film() if r.target.startswith("/media/") else html(page))
+    seen = site.get("/watch", prefix="/k\u00fcche a")
+    assert b'src="/k%C3%BCche%20a/p2pcdn/loader.js?v=' in seen.body
+    assert b'data-src="media/film.mp4"' in seen.body
+    asked = "/p2pcdn/manifest?url=/k%25C3%25BCche%2520a/media/film.mp4&peer=p"
+    assert site.get(asked, prefix="/k\u00fcche a").status in (200, 202)
+
+
+@pytest.mark.parametrize("prefix", ['/"><script>alert(1)', "//evil.test", "/a\r\nX-Y: 1"])
+def test_a_prefix_that_a_visitor_chose_brings_no_script_of_theirs(serve: Any, prefix: str) -> None:
+    seen = serve(lambda r: html()).get("/watch", prefix=prefix)
+    assert b"alert(1)" not in seen.body.replace(b"%3Ealert(1)", b"")
+    assert b'src="//' not in seen.body
+    assert b"\r" not in seen.body and "x-y" not in seen.headers
+
+
+def test_a_page_that_cannot_be_treated_is_the_page_as_it_was(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise UnicodeError("somebody's mistake")
+
+    site = serve(lambda r: html())
+    monkeypatch.setattr("p2pcdn.page.inject.script", broken)
+    assert site.get("/").body == PAGE
+    monkeypatch.setattr("p2pcdn.page.transform._plan_page", broken)
+    assert site.get("/").body == PAGE
 
 
 def test_what_is_no_page_reaches_the_visitor_byte_for_byte(serve: Any) -> None:
@@ -218,6 +250,19 @@ def test_the_owner_sees_every_byte_that_the_origin_sent(serve: Any) -> None:
     recorder = site.ours.site.recorder
     recorder.flush()
     assert recorder.summary(0).totals.origin_counted == len(FILM) + 100
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_what_left_before_the_visitor_did_is_counted(serve: Any) -> None:
+    pieces = [FILM[:4096], FILM[4096:8192], FILM[8192:]]
+    headers = [("Content-Type", "video/mp4"), ("Content-Length", str(len(FILM)))]
+    site = serve(lambda r: Reply(200, headers, (piece for piece in pieces)))
+    site.get("/media/film.mp4", leave_after=2)
+    gc.collect()  # of the request that Django leaves open: its warning belongs here
+    recorder = site.ours.site.recorder
+    recorder.flush()
+    totals = recorder.summary(0).totals
+    assert 4096 <= totals.origin_counted < len(FILM)
 
 
 def test_turned_off_means_the_app_as_it_was(serve: Any) -> None:

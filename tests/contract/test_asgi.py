@@ -1,0 +1,88 @@
+"""What the ASGI specification allows an app beyond the cases that all adapters share."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from p2pcdn import P2PCDN
+
+PAGE = b"<!doctype html><html><head></head><body><video src=/film.mp4></video></body></html>"
+HTML = (b"content-type", b"text/html")
+LENGTH = (b"content-length", str(len(PAGE)).encode())
+
+
+def start(*headers: Any, **more: Any) -> dict[str, Any]:
+    return {"type": "http.response.start", "status": 200, "headers": list(headers), **more}
+
+
+def body(data: bytes = PAGE, *, more: bool = False) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": data, "more_body": more}
+
+
+def get(tmp_path: Path, *messages: dict[str, Any], **scope: Any) -> list[dict[str, Any]]:
+    """What reaches the server when an app sends these messages."""
+    got: list[dict[str, Any]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if "p2pcdn.internal" in scope:
+            raise RuntimeError("not now")
+        for message in messages:
+            await send(message)
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    async def send(message: Any) -> None:
+        got.append(
+            {**message, "headers": list(message["headers"])} if "headers" in message else message
+        )
+
+    asked = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
+    asyncio.run(P2PCDN(app, data_dir=str(tmp_path))({**asked, **scope}, receive, send))
+    return got
+
+
+def test_a_response_without_headers_is_a_response(tmp_path: Path) -> None:
+    got = get(tmp_path, {"type": "http.response.start", "status": 204}, body(b""))
+    assert got[0]["status"] == 204
+
+
+@pytest.mark.parametrize("kind", [b"text/html", b"video/mp4", b"application/json"])
+def test_headers_that_can_be_read_only_once_still_reach_the_visitor(
+    tmp_path: Path, kind: bytes
+) -> None:
+    once = iter([(b"x-mine", b"1"), (b"content-type", kind)])
+    got = get(tmp_path, {"type": "http.response.start", "status": 200, "headers": once}, body())
+    assert (b"x-mine", b"1") in got[0]["headers"]
+
+
+def test_a_message_between_start_and_body_does_not_spoil_the_length(tmp_path: Path) -> None:
+    debug = {"type": "http.response.debug", "info": {"template": "t"}}
+    got = get(tmp_path, start(HTML, LENGTH), debug, body())
+    page = b"".join(m.get("body", b"") for m in got)
+    headers = next(dict(m["headers"]) for m in got if m["type"] == "http.response.start")
+    assert b"data-src" in page
+    assert int(headers[b"content-length"]) == len(page)
+    assert debug in got
+
+
+def test_trailers_come_last(tmp_path: Path) -> None:
+    trailers = {"type": "http.response.trailers", "headers": [], "more_trailers": False}
+    got = get(tmp_path, start(HTML, trailers=True), body(), trailers)
+    assert [m["type"].rpartition(".")[2] for m in got] == ["start", "body", "trailers"]
+    assert got[0]["trailers"]
+
+
+def test_a_body_that_the_server_copies_itself_is_the_one_that_was_announced(
+    tmp_path: Path,
+) -> None:
+    copied = {"type": "http.response.zerocopysend", "file": 7}
+    assert get(tmp_path, start(HTML, LENGTH), copied) == [start(HTML, LENGTH), copied]
+    film = start((b"content-type", b"video/mp4"), (b"content-length", b"1000"))
+    offer = {"http.response.zerocopysend": {}}
+    asked = [(b"range", b"bytes=0-9")]
+    assert get(tmp_path, film, copied, extensions=offer, headers=asked) == [film, copied]

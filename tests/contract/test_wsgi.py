@@ -1,0 +1,135 @@
+"""What PEP 3333 asks of a middleware beyond the cases that all adapters share."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from wsgiref.util import setup_testing_defaults
+from wsgiref.validate import validator
+
+import pytest
+
+from p2pcdn import P2PCDN
+
+PAGE = b"<!doctype html><html><head></head><body><video src=/film.mp4></video></body></html>"
+FILM = b"x" * 1000
+Start = Callable[..., Any]
+
+
+def environ(target: str, method: str = "GET", **more: str) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    setup_testing_defaults(made)
+    made["REQUEST_METHOD"] = method
+    made["PATH_INFO"], _, made["QUERY_STRING"] = target.partition("?")
+    return {**made, **more}
+
+
+def site(env: dict[str, Any], start: Start) -> Iterable[bytes]:
+    html = ("Content-Type", "text/html")
+    path = env["PATH_INFO"]
+    if path == "/":
+        start("200 OK", [html, ("Content-Length", str(len(PAGE)))])
+        return [PAGE]
+    if path == "/streams":
+        start("200 OK", [html])
+        return (PAGE[at : at + 7] for at in range(0, len(PAGE), 7))
+    if path == "/writes":
+        write = start("200 OK", [html])
+        write(PAGE[:20])
+        write(PAGE[20:40])
+        return [PAGE[40:]]
+    if path == "/film.mp4":
+        start("200 OK", [("Content-Type", "video/mp4"), ("Content-Length", str(len(FILM)))])
+        return [FILM]
+    if path == "/304":
+        start("304 Not Modified", [("ETag", '"a"')])
+        return []
+    start("200 OK", [("Content-Type", "application/json")])
+    return [b"{}"]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/",
+        "/streams",
+        "/writes",
+        "/film.mp4",
+        "/304",
+        "/json",
+        "/peerjs",
+        "/peerjs/mailbox",
+        "/p2pcdn/health",
+        "/p2pcdn/loader.js",
+        "/p2pcdn/manifest?url=/film.mp4&peer=a",
+    ],
+)
+@pytest.mark.parametrize(
+    "more", [{}, {"HTTP_RANGE": "bytes=5-10"}, {"HTTP_IF_NONE_MATCH": '"a"'}], ids=str
+)
+def test_a_strict_server_and_a_strict_app_find_nothing_to_complain_about(
+    tmp_path: Path, method: str, target: str, more: dict[str, str]
+) -> None:
+    app = validator(P2PCDN(validator(site), data_dir=str(tmp_path)))
+    started: list[str] = []
+
+    def start(status: str, headers: Any, exc_info: Any = None) -> Any:
+        started.append(status)
+        return lambda data: None
+
+    result = app(environ(target, method, **more), start)
+    b"".join(result)
+    result.close()  # type: ignore[attr-defined]
+    assert len(started) == 1
+
+
+class Body:
+    """An app's iterable that tells whether it was closed."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self.pieces = pieces
+        self.closed = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.pieces)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.mark.parametrize("kind", ["text/html", "video/mp4", None])
+@pytest.mark.parametrize("asked", [{}, {"HTTP_RANGE": "bytes=5-10"}], ids=str)
+def test_a_body_that_nobody_began_to_read_is_closed_all_the_same(
+    tmp_path: Path, kind: str | None, asked: dict[str, str]
+) -> None:
+    body = Body([PAGE])
+
+    def app(env: dict[str, Any], start: Start) -> Any:
+        if kind is not None:  # else: only when its first piece is asked for
+            start("200 OK", [("Content-Type", kind), ("Content-Length", str(len(PAGE)))])
+        return body
+
+    result = P2PCDN(app, data_dir=str(tmp_path))(environ("/a", **asked), lambda *_: None)
+    result.close()
+    result.close()
+    assert body.closed == 1
+
+
+def test_an_app_that_never_starts_its_response_is_reported_by_its_server(tmp_path: Path) -> None:
+    app = P2PCDN(lambda env, start: iter([b"", b"text"]), data_dir=str(tmp_path))
+    assert b"".join(app(environ("/"), lambda *_: None)) == b"text"
+    app = P2PCDN(lambda env, start: [], data_dir=str(tmp_path))
+    assert b"".join(app(environ("/"), lambda *_: None)) == b""
+
+
+@pytest.mark.parametrize("length", ["\u00b2", "-1", "9" * 5000, "0" * 5000 + "7", "1e9"])
+def test_a_length_that_is_no_number_is_refused(tmp_path: Path, length: str) -> None:
+    started: list[str] = []
+    app = P2PCDN(site, data_dir=str(tmp_path))
+    asked = environ("/peerjs/mailbox", "POST", CONTENT_LENGTH=length)
+    asked["wsgi.input"] = io.BytesIO(b"{}")
+    b"".join(app(asked, lambda status, headers, exc_info=None: started.append(status)))
+    assert started[0].startswith("413")
