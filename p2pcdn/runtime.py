@@ -237,6 +237,8 @@ class Site:
 
     async def web(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The mounted ASGI app; `scope["path"]` includes `scope["root_path"]` (ASGI spec)."""
+        # A Starlette around us, where it mounts us, leaves its own idea of where apps begin.
+        scope = {**scope, "app_root_path": scope.get("root_path", "")}
         await self.parts.app(scope, receive, send)
 
     def local(self, path: str) -> bool:

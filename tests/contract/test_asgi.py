@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import HTMLResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 
 from p2pcdn import P2PCDN
 
@@ -86,3 +92,34 @@ def test_a_body_that_the_server_copies_itself_is_the_one_that_was_announced(
     offer = {"http.response.zerocopysend": {}}
     asked = [(b"range", b"bytes=0-9")]
     assert get(tmp_path, film, copied, extensions=offer, headers=asked) == [film, copied]
+
+
+def test_several_sites_mounted_in_one_app_each_share_their_own_videos(tmp_path: Path) -> None:
+    film = tmp_path / "media" / "a.mp4"
+    film.parent.mkdir()
+    film.write_bytes(b"film" * 1000)
+    os.utime(film, (1e9, 1e9))
+
+    def site(name: str) -> Any:
+        page = b"<!doctype html><html><head></head><video src=media/a.mp4></video></html>"
+        app = Starlette(
+            routes=[
+                Route("/watch", lambda request: HTMLResponse(page)),
+                Mount("/media", StaticFiles(directory=film.parent)),
+            ]
+        )
+        return Mount(f"/{name}", P2PCDN(app, data_dir=str(tmp_path / name)))
+
+    async def ask() -> None:
+        app = Starlette(routes=[site("one"), site("two")])
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://site.test") as client:
+            for name in ("one", "two"):
+                page = await client.get(f"/{name}/watch")
+                assert f'src="/{name}/p2pcdn/loader.js' in page.text
+                address = f"/{name}/p2pcdn/manifest?peer=p&url=/%s/media/a.mp4"
+                made = await client.get(address % name)
+                assert made.status_code in (200, 202), made.text
+                assert (await client.get(address % "three")).json()["error"] == "outside"
+
+    asyncio.run(ask())
