@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 from cachetools import LRUCache
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute, Mount
+from starlette.routing import BaseRoute, Mount, Router
 from starlette.types import Receive, Scope, Send
 
 from p2pcdn.config import Config
@@ -288,10 +288,12 @@ class _Parts:
         ]
         self.app = Starlette(
             routes=[
-                Mount(config.mount, routes=mounted),
+                # A redirect would carry the Host that the client claims, and no proxy's prefix.
+                Mount(config.mount, app=Router(mounted, redirect_slashes=False)),
                 *coordinator.mounted(self.hub, config, config.coordinator_path),
             ]
         )
+        self.app.router.redirect_slashes = False
 
         self.hub.on_report = lambda _peer, report: self.recorder.report(
             report, content_size=self._content_size, content_url=self._content_url

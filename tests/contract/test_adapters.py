@@ -293,6 +293,18 @@ def test_the_mounted_endpoints_answer_and_do_not_reach_the_app(serve: Any) -> No
     assert asked == ["/shop/p2pcdn/health", "/p2pcdnx"]
 
 
+@pytest.mark.parametrize(
+    "path", ["/p2pcdn", "/p2pcdn/", "/p2pcdn/manifest/", "/p2pcdn//a.test/", "/peerjs/peerjs"]
+)
+def test_no_endpoint_sends_a_visitor_to_the_host_that_a_request_claims(
+    serve: Any, path: str
+) -> None:
+    seen = serve(lambda r: html()).get(path, {"Host": "evil.test"})
+    assert seen.status == 404
+    assert "location" not in seen.headers
+    assert b"evil.test" not in seen.body
+
+
 def test_an_endpoint_takes_no_endless_body(serve: Any) -> None:
     site = serve(lambda r: html())
     seen = site.get("/peerjs/mailbox", method="POST", body=b"x" * 300_000)
