@@ -46,7 +46,10 @@ class Assets:
 
     def __init__(self, config: Config, *, socket: bool, folder: Path | None = None) -> None:
         folder = STATIC if folder is None else folder
-        code = {name: _built(folder / name) for name in ("loader.js", "engine.js", "worker.js", "hud.js")}
+        code = {
+            name: _built(folder / name)
+            for name in ("loader.js", "engine.js", "worker.js", "hud.js")
+        }
         style = _built(folder / "noscript.css")
         settings = _loader_config(config, socket=socket)
         parts = (*code.values(), style, _json(settings))
@@ -68,8 +71,8 @@ class Assets:
         }
 
     def routes(self) -> list[BaseRoute]:
-        """Routes below the mount: `/loader.js`, `/engine.js`, `/worker.js`, `/hud.js`, `/noscript.css`,
-        `/health`."""
+        """Routes below the mount: `/loader.js`, `/engine.js`, `/worker.js`, `/hud.js`,
+        `/noscript.css`, `/health`."""
         return [
             *(Route(f"/{name}", self._serve(name), methods=["GET"]) for name in self._files),
             Route("/health", _health, methods=["GET"]),
