@@ -31,6 +31,9 @@ const entries = {
   "noscript.css": "src/noscript.css",
 };
 
+const PRIVATE =
+  /^(?:backlogThen|budgetAt|busyFor|byCause|claimedAt|congestedAt|dataAt|detachAll|evict|filledAt|forgiven|heardAt|horizons|makeRoom|markAt|markBytes|pingedAt|playbacks|playingAt|sampledAt|segmentAt|sentSince|shelves|shunned|shuns|starvingSince|suspect|suspects|usable|unhave)$/;
+
 /** @type {import("esbuild").Plugin} */
 const otherEngine = {
   name: "other-engine",
@@ -53,6 +56,8 @@ const work = await Promise.all(
       target: ["es2022", "chrome94", "firefox93", "safari16.4"],
       charset: "ascii",
       legalComments: "none",
+      // Members of our own classes whose names stand for nothing else anywhere.
+      mangleProps: PRIVATE,
       plugins: options.engine ? [otherEngine] : [],
     });
     const [{ contents }] = outputFiles;

@@ -57,8 +57,12 @@ export interface Content {
 }
 
 export interface Engine {
-  /** The content behind a media URL (absolute), or null where it must play direct. Never rejects. */
-  content(url: string): Promise<Content | null>;
+  /**
+   * The content behind a media URL (absolute), or null where it must play direct. Never rejects.
+   *
+   * @param playlists - Path and query of the playlists that may name it.
+   */
+  content(url: string, playlists?: readonly string[]): Promise<Content | null>;
   /** What is known without asking: a content already opened. */
   known(url: string): Content | null;
   stats(): EngineStats;

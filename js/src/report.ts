@@ -57,7 +57,7 @@ export function buildReport(
       .filter((peer) => peer.state === "open")
       .slice(0, MAX_LINKS)
       .map((peer) => [linkName(engine?.id ?? "", peer.id), peer.received + peer.sent]),
-    contents: (engine?.contents ?? []).slice(0, MAX_CONTENTS).map((c) => line(c, times(c.url))),
+    contents: (engine?.contents ?? []).slice(-MAX_CONTENTS).map((c) => line(c, times(c.url))),
   };
 }
 

@@ -19,7 +19,9 @@ __all__ = ["Channel", "Host", "Link", "PeerFlight", "Remote", "Shared"]
 
 _MAX_ORDERS = 256
 _MAX_ORDERED_BYTES = 16 * 1024 * 1024
-_MAX_JOINS = 32
+# A presentation's segments are a content each.
+_MAX_JOINS = 512
+_MAX_JOINED_SEGMENTS = 1 << 23
 _MAX_UNSENT_BYTES = 1 << 20
 """A peer that makes us answer and does not read the answers is dropped."""
 _CALM_PER_S = 300.0
@@ -216,7 +218,7 @@ class Link:
             self._heard_at = self._host.now()
             message = wire.decode(data)
             if not isinstance(message, wire.Data):
-                self._spend(30.0 if isinstance(message, wire.Join) else 1.0)
+                self._spend(_cost(message))
             if message is not None:
                 self._take(message)
             _need(self.backlog() <= _MAX_UNSENT_BYTES, "it does not read what it asked for")
@@ -269,6 +271,8 @@ class Link:
         _need(own is None or own.held.size == message.segments, "another number of segments")
         known = message.c in self.remotes
         _need(known or len(self.remotes) < _MAX_JOINS, "too many contents")
+        joined = sum(remote.has.size for remote in self.remotes.values())
+        _need(joined + message.segments <= _MAX_JOINED_SEGMENTS, "too many segments")
         self.remotes[message.c] = Remote(message.key, Bits(message.segments, message.held))
         self._poke(message.key)
 
@@ -409,3 +413,8 @@ class Link:
 def _need(fine: bool, what: str) -> None:
     if not fine:
         raise WireError(f"not by the protocol: {what}")
+
+
+def _cost(message: wire.Message | None) -> float:
+    """Of hearing a message, in small ones."""
+    return min(30.0, 4.0 + len(message.held) / 64) if isinstance(message, wire.Join) else 1.0

@@ -146,9 +146,9 @@ BAD: dict[str, list[Message]] = {
     "a REQUEST beyond the short last segment": [wire.Request(1, 1, 3, 0, 1001)],
     "version 0": [wire.Hello(True, 0, 0)],
     "a flood of PINGs": [wire.Ping(1)] * 3200,
-    "a flood of JOINs": [wire.Join(1, KEY, 4, b"\0")] * 120,
+    "a flood of JOINs": [wire.Join(1, KEY, 4, b"\0")] * 800,
     "a flood of ids": [wire.Peers(1, ("nobody",) * 1000)] * 4,
-    "too many contents": [wire.Join(c, f"{c:032x}", 8, b"\0") for c in range(40)],
+    "too many contents": [wire.Join(c, f"{c:032x}", 8, b"\0") for c in range(600)],
 }
 
 
@@ -175,7 +175,7 @@ def test_nothing_that_is_heard_raises_or_asks_for_more_than_the_limits(frames: l
     world.content.hold(0, 2)
     for frame in frames:
         world.link.hear(frame)
-    assert len(world.link.remotes) <= 32 and len(world.link.orders) <= 256
+    assert len(world.link.remotes) <= 512 and len(world.link.orders) <= 256
 
 
 def test_a_peer_that_asks_and_never_reads_is_dropped() -> None:

@@ -25,9 +25,9 @@ export function lazyEngine(
   });
   arrived.catch(() => 0);
   return {
-    content: (url) =>
+    content: (url, playlists) =>
       arrived.then(
-        () => engine?.content(url) ?? null,
+        () => engine?.content(url, playlists) ?? null,
         () => null,
       ),
     known: (url) => engine?.known(url) ?? null,

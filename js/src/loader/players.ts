@@ -1,7 +1,10 @@
-import type { Content } from "../engine";
+import type { Content, Playback } from "../engine";
 import { measure } from "../playtimes";
 import type { PlayTimes } from "../report";
 import { absolute, reload, shadows } from "./elements";
+
+/** Sound and picture, the one under way and the next. */
+const FED = 4;
 
 /** What a player's trouble is decided by. */
 export interface PlayersHost {
@@ -17,6 +20,8 @@ export class Players {
   readonly #retried = new WeakMap<HTMLMediaElement, string>();
   readonly #roots = new Set<Document | ShadowRoot>();
   readonly #host: PlayersHost;
+  /** Detaches the clock of a Media Source from the segments that were asked for last. */
+  readonly #fed: (() => void)[] = [];
   readonly #times = new Map<string, (() => PlayTimes & { readonly stalls: number })[]>();
 
   constructor(host: PlayersHost) {
@@ -33,11 +38,24 @@ export class Players {
 
   /** Give a content the clocks of the players that play it. */
   attach(url: string, content: Content): void {
-    for (const player of this.#playing(url)) {
+    const playing = this.#playing(url);
+    if (!playing.length) this.#feed(content);
+    for (const player of playing) {
       if (this.#attached.get(player)?.url === url) continue;
       this.#detach(player);
       this.#attached.set(player, { url, detach: content.attach(player) });
     }
+  }
+
+  /** A segment of the page's only player that is fed by script: its clock counts. */
+  #feed(content: Content): void {
+    const [player, other] = this.#find((src) => src.startsWith("blob:"));
+    if (!player || other) return;
+    // Its duration is not the segment's.
+    const get = (_: HTMLMediaElement, name: keyof Playback): unknown =>
+      name === "duration" ? Infinity : player[name];
+    this.#fed.push(content.attach(new Proxy(player, { get })));
+    if (this.#fed.length > FED) this.#fed.shift()?.();
   }
 
   /** From now on measure how well a player plays this URL. */
@@ -77,16 +95,19 @@ export class Players {
   }
 
   #playing(url: string): HTMLMediaElement[] {
-    const find = (): HTMLMediaElement[] =>
-      [...this.#roots].flatMap((root) =>
-        [...root.querySelectorAll<HTMLMediaElement>("video,audio")].filter(
-          (player) => current(player) === url,
-        ),
-      );
-    const found = find();
+    const same = (source: string): boolean => source === url;
+    const found = this.#find(same);
     if (found.length) return found;
     for (const root of shadows(document)) this.watch(root);
-    return find();
+    return this.#find(same);
+  }
+
+  #find(fits: (source: string) => boolean): HTMLMediaElement[] {
+    return [...this.#roots].flatMap((root) =>
+      [...root.querySelectorAll<HTMLMediaElement>("video,audio")].filter(({ currentSrc }) =>
+        fits(currentSrc.replace(/#.*/s, "")),
+      ),
+    );
   }
 
   #detach(player: HTMLMediaElement): void {
@@ -118,8 +139,4 @@ export class Players {
     this.#host.bypass(url);
     reload(player, url);
   }
-}
-
-function current(player: HTMLMediaElement): string | undefined {
-  return player.currentSrc ? absolute(player.currentSrc, player)?.href : undefined;
 }

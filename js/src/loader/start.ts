@@ -6,6 +6,7 @@ import { Bridge } from "./bridge";
 import { Control } from "./control";
 import { absolute, restore, shadows, source, waiting } from "./elements";
 import { Players } from "./players";
+import { Playlists } from "./playlists";
 import { impossible, OPT_OUT_KEY } from "./possible";
 import type { Why } from "./why";
 
@@ -55,6 +56,7 @@ class Loader {
   readonly #createEngine: CreateEngine;
   readonly #players: Players;
   readonly #bridge: Bridge;
+  readonly #playlists = new Playlists();
   readonly #pending = new Set<HTMLVideoElement>();
   readonly #videos = new Map<string, Why | null>();
   readonly #absent = new Map<string, number>();
@@ -167,6 +169,8 @@ class Loader {
   }
 
   #scan(root: ParentNode & Node): void {
+    // A player of Media Source Extensions begins to ask at once: sooner than the page is done.
+    if (!this.#why && root.querySelector("video,audio")) this.#worker();
     for (const video of waiting(root)) {
       if (this.#pending.has(video)) continue;
       this.#pending.add(video);
@@ -270,7 +274,7 @@ class Loader {
       content = this.#engine.known(url);
       if (content) return content;
       if (performance.now() < (this.#absent.get(url) ?? 0)) return null;
-      content = await within(this.#engine.content(url), this.#patience);
+      content = await within(this.#engine.content(url, this.#playlists.last), this.#patience);
     } catch {
       this.#why = "error";
     }

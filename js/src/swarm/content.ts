@@ -54,6 +54,8 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
   token: string;
   expires: number;
   readonly openedAt: number;
+  /** By whose name its peers are found: that of its presentation, which is its own. */
+  group: SwarmContent | undefined;
   /** Plays the origin's bytes as they are: they are not the manifest's any more. */
   direct = false;
   /** News for the coordinator since it was last told. */
@@ -257,6 +259,10 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
     }
     if (this.origin.flights.size && now - this.claimedAt > RECLAIM_S) this.claim();
     if (this.reads.length || this.playbacks.size || this.origin.flights.size) this.poke();
+  }
+
+  get idle(): boolean {
+    return !this.reads.length && !this.playbacks.size;
   }
 
   close(): void {

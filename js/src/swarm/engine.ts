@@ -6,7 +6,7 @@ import type { Content, Engine, EngineStats } from "../engine";
 import { runsOf } from "./bits";
 import { SwarmContent, type Env } from "./content";
 import { Links } from "./links";
-import { askManifest, type Answer } from "./manifest";
+import { askManifest, type Answer, type Manifest } from "./manifest";
 import { Store } from "./store";
 import { Uploader } from "./uploader";
 import { PEERS, type Run } from "./wire";
@@ -69,6 +69,9 @@ const SHUN_LIAR_S = 600;
 const RENEW_S = 60;
 /** Links that an ANNOUNCE tells of. */
 const MEASURED = 8;
+/** Segments of presentations that are kept open, and manifests of those to come. */
+const OPEN = 400;
+const KEPT = 64;
 /** A change of upload load that is worth an ANNOUNCE of its own. */
 const BUSIER = 0.25;
 
@@ -97,10 +100,13 @@ export function createEngine(
   const asking = new Map<string, Promise<Content | null>>();
   /** URLs without a manifest, and until when that is believed. */
   const refused = new Map<string, number>();
+  /** Manifests that came ahead of their segments, by URL. */
+  const kept = new Map<string, Manifest>();
   const searches = new Map<SwarmContent, Search>();
   const exchanged = new Map<string, number>();
   const store = new Store(config.memoryLimit);
   const uploader = new Uploader(config.uploadLimit, now);
+  let playlists: readonly string[] = [];
   let numbers = 0;
   let announcedAt = 0;
   /** How busy the coordinator believes us. */
@@ -157,9 +163,10 @@ export function createEngine(
     random: () => deps.random(),
     links: () => links.open(),
     expecting: (content) => {
-      const search = searches.get(content);
+      const swarm = content.group ?? content;
+      const search = searches.get(swarm);
       if (!search || !deps.RTCPeerConnection) return false;
-      if (!search.answered && client?.hopeful && now() - content.openedAt < ANSWER_S) return true;
+      if (!search.answered && client?.hopeful && now() - swarm.openedAt < ANSWER_S) return true;
       if (links.connecting) return true;
       for (const link of links.open())
         if (!link.remotes.size && now() - link.openedAt < JOIN_S) return true;
@@ -168,12 +175,12 @@ export function createEngine(
     loneCause: (content) => {
       if (!deps.RTCPeerConnection) return "no-webrtc";
       if (client?.transport === "none") return "no-coordinator";
-      return searches.get(content)?.named ? "no-link" : "no-peer";
+      return searches.get(content.group ?? content)?.named ? "no-link" : "no-peer";
     },
     saveData: () => deps.connection()?.saveData === true,
     blame: (content, ids) => {
       const bad = [...ids];
-      client?.send({ type: "REPORT", payload: { content: content.key, bad } });
+      client?.send({ type: "REPORT", payload: { content: (content.group ?? content).key, bad } });
       for (const id of bad) links.drop(id, SHUN_LIAR_S);
     },
     stale: (content) => {
@@ -189,8 +196,8 @@ export function createEngine(
   function forget(content: SwarmContent): void {
     for (const [url, c] of byUrl) if (c === content) byUrl.delete(url);
     if (byKey.get(content.key) === content) byKey.delete(content.key);
-    searches.delete(content);
-    client?.send({ type: "WITHDRAW", payload: { content: content.key } });
+    if (searches.delete(content))
+      client?.send({ type: "WITHDRAW", payload: { content: content.key } });
   }
 
   // --- the coordinator ----------------------------------------------------------------------
@@ -205,7 +212,7 @@ export function createEngine(
       deps,
       {
         opened: () => {
-          for (const content of byKey.values()) {
+          for (const content of searches.keys()) {
             announce(content, content.held.runs(), []);
             ask(content);
           }
@@ -244,7 +251,7 @@ export function createEngine(
         content: content.key,
         token: content.token,
         segments: content.held.size,
-        have: have.slice(0, MAX_RUNS),
+        have: content.group ? [[0, 1]] : have.slice(0, MAX_RUNS),
         ...(lost.length && { lost: lost.slice(0, MAX_RUNS) }),
         info: {
           upload: !saving() && config.uploadLimit !== 0,
@@ -286,15 +293,13 @@ export function createEngine(
       announcedAt = t;
       const changed = Math.abs(uploader.busy - told) > BUSIER;
       told = Math.round(uploader.busy * 100) / 100;
-      for (const content of byKey.values()) {
+      for (const content of searches.keys()) {
         const { gained, lost } = content;
         if (changed || gained.size + lost.size) announce(content, runsOf(gained), runsOf(lost));
       }
     }
-    for (const content of byKey.values()) {
-      content.tick();
-      exchange(content, t);
-    }
+    for (const content of byKey.values()) content.tick();
+    for (const content of searches.keys()) exchange(content, t);
   }
 
   /** Tells peers of each other, so that the coordinator is asked rarely. */
@@ -317,16 +322,21 @@ export function createEngine(
   }
 
   async function manifest(url: string): Promise<Answer> {
-    const answer = await askManifest(deps.fetch, base, url, me);
-    // Links that are made from now on use the fresh credentials.
-    if (typeof answer !== "number" && answer.ice) rtc.iceServers = answer.ice;
+    const answer = await askManifest(deps.fetch, base, url, me, playlists);
+    if (typeof answer !== "number") {
+      // Links that are made from now on use the fresh credentials.
+      if (answer.ice) rtc.iceServers = answer.ice;
+      for (const next of answer.next) kept.set(new URL(next.url, base).href, next);
+      for (const oldest of kept.keys()) if (kept.size > KEPT) kept.delete(oldest);
+    }
     return answer;
   }
 
   async function renew(content: SwarmContent, search: Search): Promise<void> {
     search.renewAt = Infinity;
-    const answer = await manifest(content.url);
+    const found = await manifest(content.url);
     if (closed) return;
+    const answer = typeof found !== "number" && content.group ? (found.group ?? 0) : found;
     if (typeof answer === "number") search.renewAt = now() + Math.max(answer, 15);
     else if (answer.key !== content.key) content.changed();
     else {
@@ -338,8 +348,38 @@ export function createEngine(
 
   // --- the page's side ----------------------------------------------------------------------
 
+  function enter(url: string, found: Manifest): SwarmContent {
+    const content = new SwarmContent(url, numbers++, found, env);
+    byKey.set(found.key, content);
+    for (const link of links.open()) link.join(content);
+    return content;
+  }
+
+  function seek(content: SwarmContent): void {
+    const renewAt = renewal(content.expires);
+    searches.set(content, { asked: 0, askedAt: 0, answered: false, named: 0, renewAt });
+    // Before the coordinator has opened, `opened` will do this.
+    if (client && client.transport !== "none") {
+      announce(content, [], []);
+      ask(content);
+    }
+  }
+
+  /** The group of a segment, as a content of which nobody reads anything. */
+  function grouped(url: string, { group, ...of }: Manifest): SwarmContent | undefined {
+    if (!group) return;
+    let content = byKey.get(group.key);
+    if (!content) {
+      content = enter(url, { ...of, ...group, group, size: 1, hashes: new Uint8Array(32) });
+      content.group = content;
+      seek(content);
+    }
+    content.url = url;
+    return content;
+  }
+
   async function open(url: string): Promise<Content | null> {
-    const answer = await manifest(url);
+    const answer = kept.get(url) ?? (await manifest(url));
     if (closed) return null;
     if (typeof answer === "number") {
       refused.set(url, now() + answer);
@@ -350,16 +390,14 @@ export function createEngine(
       // The same bytes under a newly signed URL.
       [content.url, content.token, content.expires] = [url, answer.token, answer.expires];
     } else {
-      content = new SwarmContent(url, numbers++, answer, env);
-      byKey.set(answer.key, content);
-      const renewAt = renewal(answer.expires);
-      searches.set(content, { asked: 0, askedAt: 0, answered: false, named: 0, renewAt });
-      for (const link of links.open()) link.join(content);
-      // Before the coordinator has opened, `opened` will do this.
-      if (client && client.transport !== "none") {
-        announce(content, [], []);
-        ask(content);
-      }
+      content = enter(url, answer);
+      content.group = grouped(url, answer);
+      if (!content.group) seek(content);
+      for (const old of byKey.values())
+        if (byKey.size > OPEN && old.group && old.group !== old && old.idle && old !== content) {
+          old.close();
+          forget(old);
+        }
     }
     byUrl.set(url, content);
     return content;
@@ -369,8 +407,9 @@ export function createEngine(
   connect();
 
   return {
-    async content(url) {
+    async content(url, named = []) {
       const clean = plain(url);
+      playlists = named;
       try {
         const there = byUrl.get(clean);
         if (there || closed) return there ?? null;
@@ -391,7 +430,7 @@ export function createEngine(
         id: me,
         transport: client?.transport ?? "none",
         peers: links.stats(),
-        contents: [...byKey.values()].map((c) => c.stats()),
+        contents: [...byKey.values()].filter((c) => c.group !== c).map((c) => c.stats()),
       };
     },
     close() {

@@ -75,7 +75,9 @@ export class PeerFlight implements Flight {
 
 const MAX_ORDERS = 256;
 const MAX_ORDERED_BYTES = 16 * 1024 * 1024;
-const MAX_JOINS = 32;
+/** A presentation's segments are a content each. */
+const MAX_JOINS = 512;
+const MAX_JOINED_SEGMENTS = 1 << 23;
 /** Messages a second, and in one go, before a peer counts as flooding. */
 const CALM_PER_S = 300;
 const BURST = 3000;
@@ -221,7 +223,8 @@ export class Link implements Outlet {
       if (!(data instanceof ArrayBuffer)) throw new wire.WireError("not binary");
       this.heardAt = this.host.now();
       const message = wire.decode(new Uint8Array(data));
-      if (message?.type !== wire.DATA) this.spend(message?.type === wire.JOIN ? 30 : 1);
+      if (message?.type !== wire.DATA)
+        this.spend(message?.type === wire.JOIN ? Math.min(30, 4 + message.held.length / 64) : 1);
       if (message) this.take(message);
     } catch {
       this.end(true);
@@ -249,6 +252,9 @@ export class Link implements Outlet {
         const own = this.host.contents.get(m.key);
         this.need(!own || own.held.size === m.segments);
         this.need(this.remotes.has(m.c) || this.remotes.size < MAX_JOINS);
+        let joined = m.segments;
+        for (const remote of this.remotes.values()) joined += remote.has.size;
+        this.need(joined <= MAX_JOINED_SEGMENTS);
         const has = new Bits(m.segments, m.held);
         this.remotes.set(m.c, { key: m.key, has, claims: new Map(), progressAt: 0 });
         own?.poke();

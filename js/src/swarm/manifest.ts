@@ -1,7 +1,17 @@
 /** What the origin says of a content (Python twin: p2pcdn/web/manifest.py). */
 import { MAX_SEGMENTS } from "./wire";
 
+/** Who shares a presentation: found once, not once a segment. */
+export interface Group {
+  readonly key: string;
+  readonly token: string;
+  /** Unix seconds. */
+  readonly expires: number;
+}
+
 export interface Manifest {
+  /** Path and query. */
+  readonly url: string;
   readonly key: string;
   readonly size: number;
   readonly type: string;
@@ -12,6 +22,9 @@ export interface Manifest {
   readonly expires: number;
   /** Servers with credentials that run out; undefined where the loader's own list is all. */
   readonly ice: RTCIceServer[] | undefined;
+  readonly group: Group | undefined;
+  /** Manifests of the group's segments that follow. */
+  readonly next: readonly Manifest[];
 }
 
 /** A manifest, or in how many seconds to ask again. */
@@ -32,12 +45,15 @@ export async function askManifest(
   base: URL,
   url: string,
   peer: string,
+  playlists: readonly string[],
   until = performance.now() + MAKING_MS,
 ): Promise<Answer> {
   try {
     const { pathname, search } = new URL(url);
     const question = new URL("manifest", base);
-    question.search = new URLSearchParams({ url: pathname + search, peer }).toString();
+    const asked = new URLSearchParams({ url: pathname + search, peer });
+    for (const playlist of playlists) asked.append("playlist", playlist);
+    question.search = asked.toString();
     const response = await fetch(question.href, {
       cache: "no-store",
       signal: AbortSignal.timeout(PATIENCE_MS),
@@ -50,7 +66,7 @@ export async function askManifest(
     const pause = Math.min(after * 1000, 250);
     if (after > 0 && performance.now() + after * 1000 < until) {
       await new Promise((resolve) => setTimeout(resolve, pause));
-      return await askManifest(fetch, base, url, peer, until);
+      return await askManifest(fetch, base, url, peer, playlists, until);
     }
     return after > 0 ? Math.min(after, REFUSED_S) : FAILED_S;
   } catch {
@@ -60,10 +76,12 @@ export async function askManifest(
 
 /** The manifest in a JSON object; null where anything in it cannot be. */
 export function parseManifest(body: Record<string, unknown>): Manifest | null {
-  const { key, size, type, segment_bytes, hashes, token, expires, ice } = body;
+  const { key, url, size, type, segment_bytes, hashes, expires, ice, next } = body;
+  const { token = "" } = body;
+  const group = body.group as Partial<Group> | undefined;
   const whole = (n: unknown, most: number): n is number =>
     Number.isSafeInteger(n) && (n as number) > 0 && (n as number) <= most;
-  if (typeof key !== "string" || !/^[0-9a-f]{32}$/.test(key)) return null;
+  if (!isKey(key) || (group && !isKey(group.key))) return null;
   if (!whole(size, Number.MAX_SAFE_INTEGER) || !whole(segment_bytes, MAX_SEGMENT_BYTES))
     return null;
   if (typeof hashes !== "string" || typeof token !== "string") return null;
@@ -72,6 +90,7 @@ export function parseManifest(body: Record<string, unknown>): Manifest | null {
   if (segments > MAX_SEGMENTS || list.length !== segments * 32) return null;
   return {
     key,
+    url: String(url),
     size,
     type: typeof type === "string" ? type : "application/octet-stream",
     segmentBytes: segment_bytes,
@@ -79,5 +98,12 @@ export function parseManifest(body: Record<string, unknown>): Manifest | null {
     token,
     expires: typeof expires === "number" ? expires : Infinity,
     ice: Array.isArray(ice) ? (ice as RTCIceServer[]) : undefined,
+    group: group as Group | undefined,
+    next: Array.isArray(next)
+      ? next.flatMap((m) => parseManifest({ ...(m as object), group }) ?? [])
+      : [],
   };
 }
+
+const isKey = (key: unknown): key is string =>
+  typeof key === "string" && /^[0-9a-f]{32}$/.test(key);

@@ -12,6 +12,10 @@ export interface WorkerConfig {
   readonly patterns: readonly string[];
 }
 
+/** Segments of HLS and DASH, which players fetch by script. */
+const SEGMENT = /\.(?:ts|m4[sva]|mp4|cmf[va]|aac|mp3|ac3|webm|weba)(?:[?#]|$)/i;
+/** A live playlist must never be stale, and all are small. */
+const PLAYLIST = /\.(?:m3u8?|mpd)$/i;
 const MARK = ORIGIN_MARK.slice(1);
 const PATIENCE = { firstMs: 400, silenceMs: 4000 };
 
@@ -75,14 +79,19 @@ export function run(scope: Scope, config: WorkerConfig): void {
     const { request, clientId } = event;
     const { destination, method } = request;
     const media = destination === "video" || destination === "audio";
-    if (method !== "GET" || !clientId || !(media || patterns.length)) return;
+    if (method !== "GET" || !clientId) return;
+    const fetched = destination === "" && SEGMENT.test(request.url);
+    if (!(media || fetched || patterns.length)) return;
     const url = new URL(request.url);
     // What the engine asks of the origin must not come back to it, and a player that fails
     // through us tries without.
     if (url.origin !== scope.location.origin || url.hash.endsWith(MARK)) return;
+    if (PLAYLIST.test(url.pathname)) return;
     if (!media) {
-      if (request.mode === "navigate" || !patterns.some((p) => p.test(url.pathname.slice(prefix))))
-        return;
+      const path = url.pathname.slice(prefix);
+      if (request.mode === "navigate" || !(fetched || patterns.some((p) => p.test(path)))) return;
+      // What is for this visitor alone the page asks for in its own name.
+      if (request.headers.has("authorization")) return;
     }
     if (quiet.has(clientId)) return;
     url.hash = "";

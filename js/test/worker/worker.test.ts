@@ -11,6 +11,7 @@ interface Asked {
   destination?: string;
   mode?: string;
   clientId?: string;
+  headers?: Record<string, string>;
 }
 
 /** A service worker's global scope around real events, ports and responses. */
@@ -56,10 +57,11 @@ function worker({
 
   const get = (path: string, options: Asked = {}): Promise<Response> | null => {
     const { method = "GET", destination = "video", mode = "no-cors", clientId = "page" } = options;
+    const headers = new Headers(options.headers);
     let answer: Promise<Response> | null = null;
     const url = new URL(path, SITE).href;
     const event = {
-      request: { url, method, destination, mode, headers: new Headers() },
+      request: { url, method, destination, mode, headers },
       clientId,
       respondWith: (response: Promise<Response>) => (answer = response),
     };
@@ -90,7 +92,13 @@ describe("the worker", () => {
     ["a page", "/", { destination: "document", mode: "navigate" }],
     ["a script", "/a.js", { destination: "script" }],
     ["an image", "/a.png", { destination: "image" }],
-    ["a fetch", "/a.mp4", { destination: "" }],
+    ["a fetch", "/a.json", { destination: "" }],
+    ["what only ends like a segment", "/a.tsv", { destination: "" }],
+    ["a TypeScript module", "/a.ts", { destination: "script" }],
+    ["a visit to a segment", "/a.mp4", { destination: "document", mode: "navigate" }],
+    ["a fetched playlist", "/a.m3u8?x=1", { destination: "" }],
+    ["a playlist that the browser plays itself", "/a.m3u8", {}],
+    ["a signed-in segment", "/a.ts", { destination: "", headers: { Authorization: "Bearer x" } }],
     ["a HEAD", "/a.mp4", { method: "HEAD" }],
     ["a POST", "/a.mp4", { method: "POST" }],
     ["another site's video", "https://other.example/a.mp4", {}],
@@ -103,14 +111,27 @@ describe("the worker", () => {
     expect(asked).toEqual([]);
   });
 
+  it("takes the segments that players fetch, wherever they are", () => {
+    const { get } = worker();
+    for (const path of ["/hls/1.ts", "/v/init.mp4?sig=1", "/a.m4s", "/A.AAC", "/x.mp4#t=1"])
+      expect(get(path, { destination: "" })).not.toBeNull();
+    expect(get("/hls/1.ts#p2pcdn", { destination: "" })).toBeNull();
+  });
+
+  it("hands on no playlist, though a pattern names it", () => {
+    const { get } = worker({ patterns: ["^\\/hls\\/.*$"] });
+    expect(get("/hls/live.m3u8", { destination: "" })).toBeNull();
+    expect(get("/hls/live.mpd?t=1", { destination: "" })).toBeNull();
+  });
+
   it("takes requests by pattern too, but never the engine's own", () => {
     const { get } = worker({ patterns: ["^\\/hls\\/.*$"] });
-    expect(get("/hls/1.ts", { destination: "" })).not.toBeNull();
-    expect(get("/hls/1.ts#p2pcdn", { destination: "" })).toBeNull();
-    expect(get("/other/1.ts", { destination: "" })).toBeNull();
+    expect(get("/hls/1.bin", { destination: "" })).not.toBeNull();
+    expect(get("/hls/1.bin#p2pcdn", { destination: "" })).toBeNull();
+    expect(get("/other/1.bin", { destination: "" })).toBeNull();
     const below = worker({ patterns: ["^\\/hls\\/.*$"], home: "/site/" });
-    expect(below.get("/site/hls/1.ts", { destination: "" })).not.toBeNull();
-    expect(get("/site/hls/1.ts", { destination: "" })).toBeNull();
+    expect(below.get("/site/hls/1.bin", { destination: "" })).not.toBeNull();
+    expect(get("/site/hls/1.bin", { destination: "" })).toBeNull();
     expect(get("/hls/", { destination: "document", mode: "navigate" })).toBeNull();
   });
 

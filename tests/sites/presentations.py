@@ -1,0 +1,135 @@
+"""One clip as HLS and DASH, made once by ffmpeg, and pages that play it with players of npm's."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tests.browser.driver import BrowserMissing as Missing
+
+__all__ = ["PLAYERS", "folder"]
+
+_MODULES = Path(__file__).parents[1] / "browser" / "node_modules"
+
+# 30 s in segments of 2 s, about 125 kB each.
+_SOURCE = ["-f", "lavfi", "-i", "testsrc2=s=320x180:r=25:d=30,noise=all_seed=7:alls=60:allf=t"]
+_SOUND = ["-f", "lavfi", "-i", "anoisesrc=d=30:a=0.1:seed=7"]
+_CODECS = ["-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-g", "50",
+           "-keyint_min", "50", "-sc_threshold", "0", "-b:v", "440k", "-maxrate", "440k",
+           "-bufsize", "440k", "-c:a", "aac", "-b:a", "64k"]  # fmt: skip
+_VOD = ["-f", "hls", "-hls_time", "2", "-hls_playlist_type", "vod"]
+
+_SHELL = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}</title>
+{head}
+</head>
+<body>
+{body}
+<script>
+{script}
+</script>
+</body>
+</html>
+"""
+_VIDEO = '<video id="player" controls muted playsinline width="320" height="180"></video>'
+_HLS = """const hls = new Hls();
+hls.loadSource("{url}");
+hls.attachMedia(document.getElementById("player"));"""
+
+# page -> (file of npm, what stands in the body, what the page's author wrote)
+PLAYERS: dict[str, tuple[str, str, str]] = {
+    "hls.js-ts": ("hls.js/dist/hls.min.js", _VIDEO, _HLS.format(url="ts/index.m3u8")),
+    "hls.js-fmp4": ("hls.js/dist/hls.min.js", _VIDEO, _HLS.format(url="fmp4/index.m3u8")),
+    "hls.js-ranges": ("hls.js/dist/hls.min.js", _VIDEO, _HLS.format(url="ranges/index.m3u8")),
+    "video.js": (
+        "video.js/dist/video.min.js",
+        '<video id="box" class="video-js" controls muted playsinline></video>',
+        """videojs("box", {sources: [{src: "ts/index.m3u8", type: "application/x-mpegURL"}],
+  html5: {vhs: {overrideNative: true}}}).ready(function () {
+  this.el().querySelector("video").id = "player";
+});""",
+    ),
+    "shaka-hls": (
+        "shaka-player/dist/shaka-player.compiled.js",
+        _VIDEO,
+        """const shakaPlayer = new shaka.Player();
+shakaPlayer.attach(player).then(() => shakaPlayer.load("fmp4/index.m3u8"));""",
+    ),
+    "shaka-dash": (
+        "shaka-player/dist/shaka-player.compiled.js",
+        _VIDEO,
+        """const shakaPlayer = new shaka.Player();
+shakaPlayer.attach(player).then(() => shakaPlayer.load("dash/manifest.mpd"));""",
+    ),
+    "dash.js": (
+        "dashjs/dist/modern/umd/dash.all.min.js",
+        _VIDEO,
+        """dashjs.MediaPlayer().create().initialize(player, "dash/manifest.mpd", false);""",
+    ),
+    "plyr": (
+        "hls.js/dist/hls.min.js",
+        _VIDEO + '\n<script src="plyr.js"></script>',
+        _HLS.format(url="ts/index.m3u8") + '\nnew Plyr("#player");',
+    ),
+}
+
+
+def folder() -> Path:
+    """The folder with all presentations, pages and libraries, made by the first who asks.
+
+    Raises:
+        Missing: ffmpeg or the npm packages are not installed.
+    """
+    recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+    place = Path(tempfile.gettempdir()) / f"p2pcdn-test-presentations-{os.getuid()}-{recipe}"
+    if not place.is_dir():
+        scratch = Path(tempfile.mkdtemp(prefix="p2pcdn-presentations-", dir=place.parent))
+        _presentations(scratch)
+        _pages(scratch)
+        with contextlib.suppress(OSError):  # somebody was faster
+            scratch.rename(place)
+    return place
+
+
+def _presentations(place: Path) -> None:
+    ffmpeg = shutil.which("ffmpeg")
+    if ffmpeg is None:
+        raise Missing("ffmpeg is not installed: apt-get install ffmpeg")
+
+    def make(*arguments: str) -> None:
+        subprocess.run(
+            [ffmpeg, "-v", "error", "-y", *arguments], check=True, stdin=subprocess.DEVNULL
+        )
+
+    for name in ("ts", "fmp4", "ranges", "dash"):
+        (place / name).mkdir()
+    film = str(place / "film.mp4")
+    make(*_SOURCE, *_SOUND, "-shortest", *_CODECS, film)
+    copy = ["-i", film, "-c", "copy"]
+    make(*copy, *_VOD, "-hls_segment_filename", f"{place}/ts/%03d.ts", f"{place}/ts/index.m3u8")
+    make(*copy, *_VOD, "-hls_segment_type", "fmp4", "-hls_segment_filename",
+         f"{place}/fmp4/%03d.m4s", f"{place}/fmp4/index.m3u8")  # fmt: skip
+    make(*copy, *_VOD, "-hls_flags", "single_file", "-hls_segment_type", "fmp4",
+         "-hls_segment_filename", f"{place}/ranges/film.mp4",
+         f"{place}/ranges/index.m3u8")  # fmt: skip
+    make(*copy, "-f", "dash", "-seg_duration", "2", f"{place}/dash/manifest.mpd")
+    (place / "film.mp4").unlink()
+
+
+def _pages(place: Path) -> None:
+    for name, (library, body, script) in PLAYERS.items():
+        for file in [library, *(["plyr/dist/plyr.js"] if name == "plyr" else [])]:
+            if not (_MODULES / file).exists():
+                raise Missing(f"{file} is missing: npm ci --prefix tests/browser")
+            shutil.copy(_MODULES / file, place)
+        head = f'<script src="{Path(library).name}"></script>'
+        html = _SHELL.format(title=name, head=head, body=body, script=script)
+        (place / f"{name}.html").write_text(html)
