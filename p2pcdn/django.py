@@ -80,7 +80,8 @@ class P2PCDNMiddleware:
         return response
 
     def _take_over(self, request: HttpRequest, environ: dict[str, Any]) -> bool:
-        if request.path_info != f"{self.config.coordinator_path}/peerjs":
+        below = request.path_info.removeprefix(self.config.coordinator_path)
+        if below not in ("/peerjs", "/tracker"):
             return False
         hub, loop = self.site.parts.hub, Background.here().loop
         return take_over(environ, HTTPConnection(_scope(request)), hub, self.config, loop)

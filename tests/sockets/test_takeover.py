@@ -63,6 +63,16 @@ def test_peers_talk_and_no_server_worker_is_held(server: Any) -> None:
     asyncio.run(talk())
 
 
+def test_webtorrent_clients_find_the_tracker(server: Any) -> None:
+    async def talk() -> None:
+        async with connect(f"ws://127.0.0.1:{server.port}/peerjs/tracker") as socket:
+            announce = {"action": "announce", "info_hash": "h" * 20, "peer_id": "p" * 20}
+            await socket.send(json.dumps({**announce, "numwant": 0, "offers": []}))
+            assert json.loads(await socket.recv())["action"] == "announce"
+
+    asyncio.run(talk())
+
+
 def test_a_site_of_another_origin_is_turned_away(server: Any) -> None:
     async def ride() -> None:
         socket = await connect(address(server, "rider"), origin="https://elsewhere.example")  # type: ignore[arg-type]
