@@ -104,6 +104,21 @@ class Coordinator:
         """What is to be done about `event` at the monotonic time `now`."""
         return self._handlers[type(event)](event, now)
 
+    def hear_all(self, link: int, texts: list[str], now: float) -> list[Action]:
+        """`handle` a `Text` of each: what one read of a socket brought."""
+        peer = self._links.get(link)
+        if peer is None:
+            return []
+        if not peer.forgotten and self._addresses.may_speak(peer.network, len(texts), now=now):
+            actions = self._speech.pass_on(peer, texts, now)
+            if actions is not None:
+                peer.seen = now
+                return actions
+        actions = []
+        for text in texts:
+            actions += self._text(Text(link, text), now)
+        return actions
+
     def counts(self) -> dict[str, int]:
         """How many of everything, for statistics."""
         return {

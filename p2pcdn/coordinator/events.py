@@ -22,6 +22,7 @@ __all__ = [
     "Report",
     "Restore",
     "Send",
+    "Sends",
     "Text",
     "Tick",
     "Track",
@@ -118,6 +119,13 @@ class Send(NamedTuple):
     text: str
 
 
+class Sends(NamedTuple):
+    """Send several text frames to a socket."""
+
+    link: int
+    texts: list[str]
+
+
 class Close(NamedTuple):
     """Close a socket, after what was sent to it before."""
 
@@ -142,4 +150,4 @@ class Report(NamedTuple):
 
 
 Event = Connect | Restore | Track | Text | Disconnect | Post | Call | List | Tick
-Action = Send | Close | Reply | Report
+Action = Send | Sends | Close | Reply | Report

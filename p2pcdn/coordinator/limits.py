@@ -110,7 +110,11 @@ class Bucket:
 
     def take(self, amount: float, *, rate: float, burst: float, now: float) -> bool:
         """Take `amount`; False (and nothing taken) where there is not enough."""
-        level = min(burst, self._level + max(0.0, now - self._at) * rate)
+        level = self._level
+        if now > self._at:
+            level += (now - self._at) * rate
+            if level > burst:
+                level = burst
         self._at = now
         if level < amount:
             self._level = level

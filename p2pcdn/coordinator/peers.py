@@ -75,6 +75,7 @@ class Peer:
         "mailbox",
         "network",
         "quality",
+        "quoted",
         "refused",
         "relayed",
         "seen",
@@ -101,6 +102,8 @@ class Peer:
         """Dropped from the tables for its silence: to be told when it speaks again."""
         self.announced: dict[str, Announcement] = {}
         self.streams: set[tuple[str, str]] = set()
+        self.quoted = ""
+        """Its id as JSON, from its first message for another peer on."""
         self.bucket = Bucket(limits.message_burst, now)
         self.relayed = Bucket(limits.relay_burst, now)
         self.refused = 0

@@ -47,6 +47,9 @@ class Backend(Protocol):
     def submit(self, event: Event) -> None:
         """Take an event. What cannot be passed on now is kept for a moment, or dropped."""
 
+    def submit_all(self, link: int, texts: list[str]) -> None:
+        """Take a `Text` of each; what they cause is performed together."""
+
     def counts(self) -> dict[str, int]:
         """The coordinator's counts, as fresh as this process has them."""
 
@@ -97,6 +100,16 @@ class LocalBackend:
             actions = self._core.handle(event, self._clock())
         except Exception:  # one peer's message must not end everybody's service
             log.exception("the coordinator failed at %s", type(event).__name__)
+            return
+        if actions:
+            self._perform(actions)
+
+    def submit_all(self, link: int, texts: list[str]) -> None:
+        """See `Backend`."""
+        try:
+            actions = self._core.hear_all(link, texts, self._clock())
+        except Exception:  # one peer's message must not end everybody's service
+            log.exception("the coordinator failed at Text")
             return
         if actions:
             self._perform(actions)

@@ -26,6 +26,7 @@ from p2pcdn.coordinator.events import (
     Report,
     Restore,
     Send,
+    Sends,
     Text,
     Track,
 )
@@ -124,6 +125,14 @@ class ElectedBackend:
             if len(self._kept) < _MOST_KEPT and self._kept_chars + size < _MOST_KEPT_CHARS:
                 self._kept.append((self._loop.time(), event))
                 self._kept_chars += size
+
+    def submit_all(self, link: int, texts: list[str]) -> None:
+        """See `Backend`."""
+        if self._leader is not None:
+            self._leader.submit_all(link, texts)
+        else:
+            for text in texts:
+                self.submit(Text(link, text))
 
     def abandon(self) -> None:
         """See `Backend`."""
@@ -249,7 +258,7 @@ class ElectedBackend:
                 connection.links.add(base | number)
             elif isinstance(event, Disconnect):
                 connection.links.discard(base | number)
-            assert not isinstance(event, (Send, Close, Reply, Report))
+            assert not isinstance(event, (Send, Sends, Close, Reply, Report))
             leader.submit(event)
 
     def _follower_lost(self, connection: Connection) -> None:
@@ -276,7 +285,11 @@ class ElectedBackend:
             if follower is not None:
                 if isinstance(action, Close):
                     follower.links.discard(number)
-                follower.send(wire.encode(action))
+                if isinstance(action, Sends):
+                    for text in action.texts:
+                        follower.send(wire.encode(Send(number, text)))
+                else:
+                    follower.send(wire.encode(action))
         if here:
             self._perform_here(here)
 

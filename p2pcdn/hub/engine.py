@@ -19,7 +19,9 @@ from p2pcdn.coordinator.events import (
     Disconnect,
     Event,
     Reply,
+    Report,
     Send,
+    Sends,
     Text,
     Track,
 )
@@ -221,6 +223,9 @@ class Engine:
 
     def perform(self, actions: Iterable[Action]) -> None:
         """Do what the coordinator says; frames in a row for one socket go out together."""
+        if type(actions) is list and len(actions) == 1 and type(actions[0]) is Sends:
+            self._deliver(*actions[0])  # nearly all of the traffic
+            return
         link, texts = -1, [""]
         for action in actions:
             kind = type(action)
@@ -231,6 +236,11 @@ class Engine:
                     continue
                 self._deliver(link, texts)
                 link, texts = action.link, [action.text]
+                continue
+            if kind is Sends:
+                assert isinstance(action, Sends)
+                self._deliver(link, texts)
+                link, texts = action
                 continue
             self._deliver(link, texts)
             link = -1
@@ -243,7 +253,7 @@ class Engine:
                 future = self._questions.get(action.ticket)
                 if future is not None and not future.done():
                     future.set_result(action)
-            elif not isinstance(action, Send):
+            elif isinstance(action, Report):
                 try:
                     self._report(action.id, action.payload)
                 except Exception:

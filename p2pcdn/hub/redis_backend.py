@@ -161,6 +161,21 @@ class RedisBackend:
         else:
             self._local(event)
 
+    def submit_all(self, link: int, texts: list[str]) -> None:
+        """See `Backend`."""
+        if link in self._joining or any(_QUESTION.search(text) for text in texts):
+            for text in texts:
+                self.submit(Text(link, text))
+            return
+        now = time.monotonic()
+        try:
+            actions = self._core.hear_all(link, texts, now)
+        except Exception:
+            log.exception("the coordinator failed at Text")
+            return
+        self._told(now)
+        self._performed(actions)
+
     # --- the coordinator here ------------------------------------------------------------
 
     def _local(self, event: Event) -> None:

@@ -134,6 +134,17 @@ class Session:
             self._memory.note(self.id, text)
         engine.text(self, text)
 
+    def receive_all(self, texts: list[str]) -> None:
+        """Hand over the frames that one read brought: what they cause leaves together."""
+        if self._closed:
+            return
+        backend = self._engine.backend
+        if backend.forgetful:
+            for text in texts:
+                self.receive(text)
+        else:
+            backend.submit_all(self.link, texts)
+
     def detach(self) -> None:
         """The socket is gone (or about to be closed by its owner)."""
         if not self._closed:
@@ -205,6 +216,11 @@ class TrackerSession:
         if self._engine.backend.forgetful:
             self._note(text)
         self._engine.text(self, text)
+
+    def receive_all(self, texts: list[str]) -> None:
+        """Hand over the frames that one read brought."""
+        for text in texts:
+            self.receive(text)
 
     def detach(self) -> None:
         """The socket is gone (or about to be closed by its owner)."""

@@ -6,6 +6,9 @@ for messages of half a kilobyte.
 
 from __future__ import annotations
 
+import contextlib
+import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -72,6 +75,28 @@ class Decoder:
         self._size = 0
         self._max = max_message_bytes
         self.closed = False  # a close frame came: whatever follows it is not read (5.5.1)
+
+    def one(self, data: bytes) -> str | None:
+        """The text, where `data` is exactly one whole text frame and nothing else is pending: so
+        nearly all of them come. None: `feed` it."""
+        size = len(data)
+        if size < 8 or data[0] != 0x81 or self._buffer is not None or self._kind or self.closed:
+            return None
+        length = data[1]
+        if length == 0xFE:
+            length = data[2] << 8 | data[3]
+            start = 8
+        elif 0x80 <= length < 0xFE:
+            length -= 0x80
+            start = 6
+        else:
+            return None
+        if size != start + length or length > self._max:
+            return None
+        try:
+            return str(_unmask(data[start:], data[start - 4 : start]), "utf-8")
+        except UnicodeDecodeError:
+            return None
 
     def feed(self, data: bytes) -> list[Event]:
         """Take bytes as they came from the network; return what they complete.
@@ -219,24 +244,33 @@ def _utf8(payload: bytes) -> str:
         raise ProtocolError(1007, "a text must be UTF-8") from None
 
 
-# 1, 2**32, 2**64, ...: the sum of the first n, times a mask, is the mask repeated n times.
+# 1, 2**32, 2**64, ...: the sum of the first n, times a mask, is the mask n times.
 _ONES: Final = [0]
 for _ in range(256):
     _ONES.append(_ONES[-1] << 32 | 1)
 
 
-def _unmask(payload: bytes, mask: bytes) -> bytes:
+def _masked(data: bytes, mask: bytes) -> bytes:
     """XOR with the repeated mask (section 5.3), as one operation on two long integers."""
-    length = len(payload)
+    length = len(data)
     words = (length + 3) >> 2
     if words <= 256:
         repeated = int.from_bytes(mask, "little") * _ONES[words]
     else:
         repeated = int.from_bytes(mask * words, "little")
-    mixed = int.from_bytes(payload, "little") ^ repeated
+    mixed = int.from_bytes(data, "little") ^ repeated
     if length & 3:
         mixed &= (1 << (length << 3)) - 1
     return mixed.to_bytes(length, "little")
+
+
+_unmask: Callable[[bytes, bytes], bytes] = _masked
+with contextlib.suppress(ImportError):
+    # In C, where the package happens to be installed (it comes with the extra `cli`).
+    from websockets.speedups import apply_mask as _unmask
+
+_SHORT: Final = struct.Struct(">BB").pack
+_MEDIUM: Final = struct.Struct(">BBH").pack
 
 
 def encode_text(text: str) -> bytes:
@@ -244,9 +278,9 @@ def encode_text(text: str) -> bytes:
     payload = text.encode()
     length = len(payload)
     if length < 126:
-        return b"\x81%c%b" % (length, payload)
+        return _SHORT(0x81, length) + payload
     if length < 65536:
-        return b"\x81\x7e%c%c%b" % (length >> 8, length & 255, payload)
+        return _MEDIUM(0x81, 126, length) + payload
     return encode(TEXT, payload)
 
 

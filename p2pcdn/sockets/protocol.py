@@ -19,6 +19,7 @@ from p2pcdn.sockets.frames import (
     encode,
     encode_text,
 )
+from p2pcdn.sockets.reactor import Wire
 
 __all__ = ["Receiver", "WebSocketProtocol"]
 
@@ -28,18 +29,22 @@ _MAX_UNSENT_BYTES = 1 << 20
 _CLOSING_S = 5.0
 
 
+_OWN_READ_BYTES = 4 * 1024
+
+
 class Receiver(Protocol):
     """Who is on the other side of a socket: a coordinator session."""
 
     def receive(self, text: str) -> None: ...
+    def receive_all(self, texts: list[str]) -> None: ...
     def detach(self) -> None: ...
 
 
-class WebSocketProtocol(asyncio.Protocol):
+class WebSocketProtocol(asyncio.BufferedProtocol):
     """Frames in and out for one peer.
 
-    What one read brings is handed over message by message; what the coordinator delivers is
-    written at once, several messages in one write. A peer that does not read what it is sent
+    What one read brings is handed over together; what the coordinator delivers is written at
+    once, several messages in one write. A peer that does not read what it is sent
     is dropped, never waited for.
 
     Args:
@@ -52,6 +57,7 @@ class WebSocketProtocol(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_buffer",
         "_decoder",
         "_loop",
         "_opened",
@@ -79,12 +85,16 @@ class WebSocketProtocol(asyncio.Protocol):
         self._receiver: Receiver | None = None
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
+        # In a reactor all sockets read into one; where there is none, each into its own.
+        self._buffer: memoryview | None = None
 
     # --- asyncio ----------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        if isinstance(transport, Wire):
+            self._buffer = transport.view
         if self._preface:
             transport.write(self._preface)
             self._preface = b""
@@ -96,16 +106,31 @@ class WebSocketProtocol(asyncio.Protocol):
         self._receiver = opened(self)
         if self._unread and self._receiver is not None:
             unread, self._unread = self._unread, b""
-            self.data_received(unread)
+            self._read(unread)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        if self._buffer is None:
+            self._buffer = memoryview(bytearray(_OWN_READ_BYTES))
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        assert self._buffer is not None
+        data = self._buffer[:nbytes].tobytes()
+        text = self._decoder.one(data)
+        if text is None:
+            self._read(data)
+        elif self._receiver is not None:
+            self._receiver.receive_all([text])
+
+    def _read(self, data: bytes) -> None:
         try:
             events = self._decoder.feed(data)
         except ProtocolError as error:
             self._take(error.events)
             self.close(error.code, error.reason)
             return
-        self._take(events)
+        if events:
+            self._take(events)
 
     def eof_received(self) -> bool:
         return False
@@ -126,10 +151,11 @@ class WebSocketProtocol(asyncio.Protocol):
         if transport is None or transport.is_closing():
             return
         if isinstance(messages, str):
-            data = encode_text(messages)
+            transport.write(encode_text(messages))
+        elif len(messages) == 1:
+            transport.write(encode_text(messages[0]))
         else:
-            data = b"".join([encode_text(message) for message in messages])
-        transport.write(data)
+            transport.write(b"".join([encode_text(message) for message in messages]))
         if transport.get_write_buffer_size() > _MAX_UNSENT_BYTES:
             log.info("a peer does not read what it is sent: dropped")
             transport.abort()
@@ -140,6 +166,9 @@ class WebSocketProtocol(asyncio.Protocol):
         if transport is None or transport.is_closing():
             return
         self._decoder.closed = True
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            receiver.detach()
         body = code.to_bytes(2, "big") + reason.encode()[:120] if code != 1005 else b""
         transport.write(encode(CLOSE, body))
         transport.close()
@@ -153,16 +182,25 @@ class WebSocketProtocol(asyncio.Protocol):
     # --- frames -------------------------------------------------------------------------
 
     def _take(self, events: list[Event]) -> None:
-        receiver = self._receiver
+        texts: list[str] = []
         for event in events:
-            if isinstance(event, str):
-                if receiver is not None:
-                    receiver.receive(event)
-            elif isinstance(event, Ping):
-                if self._transport is not None:
-                    self._transport.write(encode(PONG, event.payload))
-            elif isinstance(event, Close):
-                self.close(event.code)
+            if type(event) is str:
+                texts.append(event)
+            else:
+                if texts:
+                    self._hand_over(texts)
+                    texts = []
+                if isinstance(event, Ping):
+                    if self._transport is not None:
+                        self._transport.write(encode(PONG, event.payload))
+                elif isinstance(event, Close):
+                    self.close(event.code)
+        if texts:
+            self._hand_over(texts)
+
+    def _hand_over(self, texts: list[str]) -> None:
+        if self._receiver is not None:
+            self._receiver.receive_all(texts)
 
     def ping(self) -> None:
         """Ask for a sign of life."""

@@ -11,6 +11,8 @@ import asyncio
 import ipaddress
 import json
 import logging
+import os
+import socket
 from collections.abc import Callable, Collection
 from email.utils import formatdate
 from urllib.parse import unquote
@@ -21,6 +23,7 @@ from starlette.types import ASGIApp, Message, Scope
 
 from p2pcdn.sockets.handshake import Refused, accept, wants_websocket
 from p2pcdn.sockets.protocol import Receiver, WebSocketProtocol
+from p2pcdn.sockets.reactor import Reactor
 
 __all__ = ["Listener"]
 
@@ -235,8 +238,21 @@ class _HTTP(asyncio.Protocol):
             unread=unread,
             register=listener.websockets,
         )
-        transport.set_protocol(protocol)
-        protocol.connection_made(transport)
+        reactor = Reactor.here()
+        raw = transport.get_extra_info("socket")
+        if (
+            reactor is None
+            or transport.get_extra_info("sslcontext") is not None
+            or transport.get_write_buffer_size()
+        ):
+            transport.set_protocol(protocol)
+            protocol.connection_made(transport)
+            return
+        # The transport closes its own descriptor and leaves the connection alone.
+        moved = socket.socket(fileno=os.dup(raw.fileno()))
+        moved.setblocking(False)
+        transport.abort()
+        reactor.adopt(moved, protocol)
 
     async def _answer(self, scope: Scope, body: bytes) -> None:
         self._started = False

@@ -24,6 +24,7 @@ from p2pcdn.hub import Hub
 from p2pcdn.sockets.attach import attach
 from p2pcdn.sockets.handshake import Refused, accept
 from p2pcdn.sockets.protocol import WebSocketProtocol
+from p2pcdn.sockets.reactor import Reactor
 
 __all__ = ["can_take_over", "end", "ending", "take_over"]
 
@@ -105,14 +106,16 @@ async def _serve(
 ) -> None:
     try:
         await hub.start()
-        await asyncio.get_running_loop().connect_accepted_socket(
-            lambda: WebSocketProtocol(
-                lambda protocol: attach(protocol, connection, hub, config),
-                max_message_bytes=config.max_message_bytes,
-                preface=preface,
-            ),
-            ours,
+        served = WebSocketProtocol(
+            lambda protocol: attach(protocol, connection, hub, config),
+            max_message_bytes=config.max_message_bytes,
+            preface=preface,
         )
+        reactor = Reactor.here()
+        if reactor is not None:
+            reactor.adopt(ours, served)
+        else:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: served, ours)
     except Exception:
         # The loader then finds its socket closed and goes on with the mailbox.
         log.exception("a socket that was taken over could not be served")

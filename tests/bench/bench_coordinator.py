@@ -1,0 +1,194 @@
+"""The coordinator beside npm `peer`, all on the same pinned core, in one run.
+
+    python -m tests.bench.bench_coordinator [--peers 1000] [--seconds 1] [--rounds 3]
+
+npm's `peerjs` command, ours inside uvicorn, and `p2pcdn serve` run at the same time, one is
+busy at a time, in turn. Rates are messages per second *of the server's own processor time*, so
+that other work on the machine changes them little; the crowd of clients has another core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+from tests.bench.load import Crowd
+from tests.servers.process import ROOT, environment, free_port
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_CORES = sorted(os.sched_getaffinity(0))
+_ASKED = {
+    ("uvicorn", "bursts"): 0.8,
+    ("serve", "single"): 1.3,
+    ("serve", "bursts"): 2.0,
+}
+_MOST_KIB = {"uvicorn": 25.0, "serve": 4.0}
+
+
+class Server:
+    """One of the three, and what was measured of it."""
+
+    def __init__(self, name: str, process: subprocess.Popen[bytes], port: int) -> None:
+        self.name, self.process, self.port = name, process, port
+        self.rates: dict[str, list[float]] = {"single": [], "bursts": []}
+        self.connects = self.kib = 0.0
+        self.latency: dict[int, tuple[float, float]] = {}
+        self.crowd: Crowd | None = None
+
+    def cpu_s(self) -> float:
+        """Processor time so far, all threads, from the scheduler's own nanoseconds."""
+        total = 0
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                total += int((task / "schedstat").read_text().split()[0])
+        return total / 1e9
+
+    def kib_used(self) -> int:
+        """Memory of its own."""
+        for line in Path(f"/proc/{self.process.pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss_Anon:"):
+                return int(line.split()[1])
+        raise AssertionError("no Pss_Anon in smaps_rollup")
+
+    def join(self, count: int) -> None:
+        warm = Crowd(self.port, 50)
+        warm.closed_loop(0.3, burst=5)
+        warm.close()
+        time.sleep(0.5)
+        before, cpu = self.kib_used(), self.cpu_s()
+        self.crowd = Crowd(self.port, count)
+        self.connects = count / (self.cpu_s() - cpu)
+        time.sleep(1.0)
+        self.kib = (self.kib_used() - before) / count
+
+    def talk(self, kind: str, seconds: float) -> None:
+        assert self.crowd is not None
+        cpu = self.cpu_s()
+        arrived = self.crowd.closed_loop(seconds, burst=1 if kind == "single" else 5)
+        self.rates[kind].append(arrived / (self.cpu_s() - cpu))
+
+    def listen(self, rate: int) -> None:
+        assert self.crowd is not None
+        took = self.crowd.open_loop(1.0, rate)
+        self.latency[rate] = took[len(took) // 2], took[int(len(took) * 0.99)]
+
+
+@contextlib.contextmanager
+def servers(folder: Path, peers: int, only: str) -> Iterator[list[Server]]:
+    limit = str(2 * peers + 100)
+    python = [sys.executable, "-m"]
+    alive = ["--alive_timeout", "3600000"]  # the crowd is never silent, and never says HEARTBEAT
+    npm = ROOT / "tests/browser/node_modules/.bin/peerjs"
+    node = shutil.which("node")
+    assert node is not None and npm.exists(), "needs Node and npm's `peer` in tests/browser"
+    commands = {
+        "npm peer": [node, str(npm), "--path", "/peerjs", "-c", limit, *alive, "--port"],
+        "uvicorn": [
+            *python, "uvicorn", "tests.web.coordinator_site:make", "--factory",
+            "--ws", "websockets-sansio", "--ws-per-message-deflate", "false",
+            "--log-level", "error", "--ws-ping-interval", "3600", "--port",
+        ],
+        "serve": [
+            *python, "p2pcdn.cli", "serve", "--path", "/peerjs", "-c", limit, *alive, "--port",
+        ],
+    }  # fmt: skip
+    started = []
+    try:
+        for name, command in commands.items():
+            if only and name not in ("npm peer", only):
+                continue
+            port = free_port()
+            process = subprocess.Popen(
+                [*command, str(port)],
+                cwd=ROOT,
+                env=environment(
+                    folder / name,
+                    {"P2PCDN_CONCURRENT_LIMIT": limit, "P2PCDN_ALIVE_TIMEOUT": "3600"},
+                ),
+                stdout=subprocess.DEVNULL,
+                preexec_fn=lambda: os.sched_setaffinity(0, {_CORES[0]}),
+            )
+            started.append(Server(name, process, port))
+        for server in started:
+            while True:
+                with contextlib.suppress(OSError):
+                    Crowd(server.port, 2).close()
+                    break
+                assert server.process.poll() is None, f"{server.name} ended"
+                time.sleep(0.1)
+        yield started
+    finally:
+        for server in started:
+            server.process.kill()
+        for server in started:
+            server.process.wait(20)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--peers", type=int, default=1000)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", default="", help="beside npm peer: uvicorn or serve")
+    args = parser.parse_args()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 65536)), hard))
+    os.sched_setaffinity(0, {_CORES[-1]})
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        servers(Path(folder), args.peers, args.only) as run,
+    ):
+        for server in run:
+            server.join(args.peers)
+        for _ in range(args.rounds):
+            for kind in ("single", "bursts"):
+                for server in run:
+                    server.talk(kind, args.seconds)
+        for rate in (2000, 10_000):
+            for server in run:
+                server.listen(rate)
+        _print(run, args.peers)
+
+
+def _print(run: list[Server], peers: int) -> None:
+    base = run[0]
+    print(f"{peers} peers, rates per second of the server's processor time")
+    print(
+        f"{'':10}{'single':>9}{'ratio':>7}{'bursts':>9}{'ratio':>7}{'KiB/peer':>10}"
+        f"{'connects':>10}   p50/p99 ms at 2,000/s and 10,000/s"
+    )
+    verdicts = []
+    for server in run:
+        line = f"{server.name:10}"
+        for kind in ("single", "bursts"):
+            rate = median(server.rates[kind])
+            ratio = rate / median(base.rates[kind])
+            line += f"{rate:9.0f}{ratio:7.2f}"
+            asked = _ASKED.get((server.name, kind))
+            if asked:
+                verdicts.append((f"{server.name} {kind}", f"{ratio:.2f}", f">= {asked}",
+                                 ratio >= asked))  # fmt: skip
+        most = _MOST_KIB.get(server.name)
+        if most:
+            verdicts.append((f"{server.name} KiB a peer", f"{server.kib:.1f}", f"<= {most:g}",
+                             server.kib <= most))  # fmt: skip
+        late = "   ".join(
+            f"{1e3 * p50:.2f}/{1e3 * p99:.2f}" for p50, p99 in server.latency.values()
+        )
+        print(f"{line}{server.kib:10.1f}{server.connects:10.0f}   {late}")
+    for what, number, asked, reached in verdicts:
+        print(f"{what:22} {number:>6}   asked {asked:8} {'reached' if reached else 'NOT REACHED'}")
+
+
+if __name__ == "__main__":
+    main()
