@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import enum
 import functools
 import logging
 import os
 import secrets
+import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -224,7 +226,8 @@ class Site:
             with self._lock:
                 parts = self._parts
                 if parts is None:
-                    parts = self._parts = _Parts(self, self._secret())
+                    config = _with_folder(self.config)
+                    parts = self._parts = _Parts(self, config, self._secret(config))
         return parts
 
     @property
@@ -250,16 +253,15 @@ class Site:
         if self._parts is not None:
             await self._parts.hub.close()
 
-    def _secret(self) -> bytes:
+    def _secret(self, config: Config) -> bytes:
         secret = self.config.secret or self._framework_secret()
         if secret:
             return secret.encode() if isinstance(secret, str) else secret
-        return kept_secret(self.config.folder() / "secret")
+        return kept_secret(config.folder() / "secret")
 
 
 class _Parts:
-    def __init__(self, site: Site, secret: bytes) -> None:
-        config = site.config
+    def __init__(self, site: Site, config: Config, secret: bytes) -> None:
         folder = config.folder()
         self.assets: assets.Assets | None = None
         try:
@@ -306,6 +308,17 @@ class _Parts:
     def _content_url(self, key: str) -> str | None:
         found = self.library.content(key)
         return None if found is None else found[0]
+
+
+def _with_folder(config: Config) -> Config:
+    """Settings whose data folder can be named. Where there is none the site goes on, and this
+    process shares by itself."""
+    try:
+        config.folder()
+    except (P2PCDNError, OSError) as error:  # OSError: the working directory was removed
+        log.error("no data folder (%s): this process shares nothing with others", error)
+        return dataclasses.replace(config, data_dir=tempfile.mkdtemp(prefix="p2pcdn-"))
+    return config
 
 
 def kept_secret(file: Path) -> bytes:

@@ -32,7 +32,7 @@ FILM = bytes(range(256)) * 64
 @pytest.fixture(params=SITES, ids=lambda site: site.name)
 def serve(request: Any, tmp_path: Path) -> Any:
     def make(app: Any, **options: Any) -> Any:
-        site = request.param(app, data_dir=str(tmp_path), **options)
+        site = request.param(app, **{"data_dir": str(tmp_path), **options})
         request.addfinalizer(site.close)
         return site
 
@@ -365,6 +365,20 @@ def test_a_disk_that_stands_still_does_not_hold_a_page_for_ever(
         assert b"data-src" in serve(lambda r: html()).get("/").body
     finally:
         over.set()
+
+
+def test_a_site_whose_data_folder_cannot_be_had_is_served_all_the_same(
+    serve: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    def removed() -> str:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    site = serve(lambda r: film() if r.target.startswith("/media/") else html(), data_dir="")
+    monkeypatch.setattr("p2pcdn.config.os.getcwd", removed)
+    assert b"data-src" in site.get("/").body
+    assert site.get("/media/film.mp4").body == FILM
+    assert site.get("/p2pcdn/manifest?url=/media/film.mp4&peer=p").status in (200, 202)
+    assert "no data folder" in caplog.text
 
 
 def test_a_page_without_a_video_gets_the_loader_where_the_owner_wants_it(serve: Any) -> None:
