@@ -57,6 +57,7 @@ EYES = """(() => {
   // seconds of video at hand is a busy machine.
   addEventListener("waiting", ({target: video}) => {
     const at = video.currentTime;
+    if (!(video instanceof HTMLMediaElement)) return; // a player's own event of that name
     if (!started.has(video) || at > video.duration - 0.3 || ahead(video) > 1) return;
     const stall = {at, ahead: ahead(video), since: performance.now(), seconds: null};
     eyes.waiting.push(stall);

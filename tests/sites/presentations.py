@@ -77,7 +77,7 @@ shakaPlayer.attach(player).then(() => shakaPlayer.load("dash/manifest.mpd"));"""
     "plyr": (
         "hls.js/dist/hls.min.js",
         _VIDEO + '\n<script src="plyr.js"></script>',
-        _HLS.format(url="ts/index.m3u8") + '\nnew Plyr("#player");',
+        _HLS.format(url="ts/index.m3u8") + '\nnew Plyr("#player", {loadSprite: false});',
     ),
 }
 
