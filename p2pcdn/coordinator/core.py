@@ -109,7 +109,9 @@ class Coordinator:
         peer = self._links.get(link)
         if peer is None:
             return []
-        if not peer.forgotten and self._addresses.may_speak(peer.network, len(texts), now=now):
+        if not peer.forgotten and (
+            peer.network is None or self._addresses.may_speak(peer.network, len(texts), now=now)
+        ):
             actions = self._speech.pass_on(peer, texts, now)
             if actions is not None:
                 peer.seen = now

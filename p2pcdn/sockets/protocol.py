@@ -148,7 +148,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
     def deliver(self, messages: str | Sequence[str]) -> None:
         """Send text messages, all of them in one write."""
         transport = self._transport
-        if transport is None or transport.is_closing():
+        if transport is None or self._decoder.closed:  # it said good-bye, or was told
             return
         if isinstance(messages, str):
             transport.write(encode_text(messages))

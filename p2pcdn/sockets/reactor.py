@@ -20,6 +20,7 @@ log = logging.getLogger("p2pcdn.sockets")
 
 _READ_BYTES = 64 * 1024
 _MOST_EVENTS = 256
+_IN = getattr(select, "EPOLLIN", 1)
 
 
 class Wire(asyncio.Transport):
@@ -200,6 +201,9 @@ class Reactor:
         for fd, events in self._epoll.poll(0, _MOST_EVENTS):
             wire = wires.get(fd)
             if wire is None:
+                continue
+            if events == _IN:
+                wire.readable(view)
                 continue
             if events & select.EPOLLOUT:
                 wire.writable()

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
-import types
 from collections import deque
-from collections.abc import Callable, Generator
-from typing import Any
+from collections.abc import Callable
 
 from starlette.requests import HTTPConnection
 from starlette.types import Receive, Scope, Send
@@ -17,7 +14,9 @@ from starlette.types import Receive, Scope, Send
 from p2pcdn.config import Config
 from p2pcdn.coordinator.messages import error
 from p2pcdn.hub import Hub
-from p2pcdn.sockets.protocol import Receiver
+from p2pcdn.sockets import uvicorn
+from p2pcdn.sockets.protocol import Receiver, WebSocketProtocol
+from p2pcdn.sockets.reactor import Reactor
 from p2pcdn.web.access import client_address
 
 __all__ = ["FOREIGN", "LOADER", "Outbox", "Socket"]
@@ -26,7 +25,6 @@ log = logging.getLogger("p2pcdn.coordinator")
 
 _MOST_UNSENT_BYTES = 1 << 20
 _CLOSING_S = 5.0
-_MOST_TOGETHER = 64
 LOADER = "p2pcdn"
 FOREIGN = error(
     "Pages of another site may not use this coordinator. Its owner can name them in "
@@ -37,7 +35,8 @@ FOREIGN = error(
 class Socket:
     """The ASGI endpoint of `WS .../peerjs?key=&id=&token=&version=`.
 
-    An idle peer costs one suspended coroutine; a writer runs only while something waits.
+    Where uvicorn lets go of the connection it becomes a socket of our own. Elsewhere an idle
+    peer costs one suspended coroutine; a writer runs only while something waits.
     """
 
     foreign = FOREIGN
@@ -54,15 +53,39 @@ class Socket:
         """See the ASGI specification, WebSocket."""
         connection = HTTPConnection(scope)
         await receive()  # websocket.connect
+        await self.hub.start()
+        held = uvicorn.holder(receive)
         await send({"type": "websocket.accept"})
         if not self._allowed(connection, self._config):
             await send({"type": "websocket.send", "text": self.foreign})
             await send({"type": "websocket.close", "code": 1008, "reason": "origin"})
             return
+        reactor = Reactor.here() if held is not None else None
+        raw = uvicorn.detach(held) if reactor is not None else None
+        if reactor is not None and raw is not None:
+            protocol = WebSocketProtocol(
+                lambda made: self.attach(connection, made),
+                max_message_bytes=self._config.max_message_bytes,
+            )
+            reactor.adopt(raw, protocol)
+            return
         outbox = Outbox(send)
-        session = await self.attach(connection, outbox)
+        session = self.attach(connection, outbox)
+        most = self._config.max_message_bytes
         try:
-            await _hear(receive, session, outbox, self._config.max_message_bytes)
+            while True:
+                message = await receive()
+                if message["type"] != "websocket.receive":
+                    return
+                text = message.get("text")
+                if text is None:
+                    # PeerServer reads binary frames as text.
+                    text = (message.get("bytes") or b"").decode("utf-8", "replace")
+                if not text.isascii() and len(text.encode("utf-8", "replace")) > most:
+                    session.detach()
+                    outbox.close(1009, "message too big")
+                else:
+                    session.receive_all([text])
         except asyncio.CancelledError:
             if not outbox.cut_off:
                 raise
@@ -73,10 +96,10 @@ class Socket:
             session.detach()
             await outbox.end()
 
-    async def attach(self, connection: HTTPConnection, outbox: Outbox) -> Receiver:
-        """The session of a socket that was let in."""
+    def attach(self, connection: HTTPConnection, outbox: Outbox | WebSocketProtocol) -> Receiver:
+        """The session of a socket that was let in; the hub is started."""
         query = connection.query_params
-        return await self.hub.attach(
+        return self.hub.attach_now(
             id=query.get("id", ""),
             token=query.get("token", ""),
             key=query.get("key", ""),
@@ -87,76 +110,10 @@ class Socket:
         )
 
 
-@types.coroutine
-def _hear(
-    receive: Receive, session: Receiver, outbox: Outbox, most: int
-) -> Generator[Any, Any, None]:
-    """Hand over what comes, until the socket closes. Messages that are there at once, as a
-    candidate behind its offer is, are handed over together: only when the server would wait
-    for the next one is the session told."""
-    texts: list[str] = []
-    while True:
-        receiving = receive().__await__()
-        try:
-            waiting = next(receiving)
-        except StopIteration as done:
-            message = done.value
-        else:
-            if texts:
-                session.receive_all(texts)
-                texts = []
-            message = yield from rest_of(receiving, waiting)
-        if message["type"] != "websocket.receive":
-            if texts:
-                session.receive_all(texts)
-            return
-        text = message.get("text")
-        if text is None:
-            # PeerServer reads binary frames as text.
-            text = (message.get("bytes") or b"").decode("utf-8", "replace")
-        if not text.isascii() and len(text.encode("utf-8", "replace")) > most:
-            session.detach()
-            outbox.close(1009, "message too big")
-        else:
-            texts.append(text)
-            if len(texts) >= _MOST_TOGETHER:
-                session.receive_all(texts)
-                texts = []
-
-
-@types.coroutine
-def rest_of(running: Generator[Any, Any, Any], waiting: Any) -> Generator[Any, Any, Any]:
-    """Go on with an awaitable that was begun by hand and has yielded `waiting`."""
-    while True:
-        try:
-            value = yield waiting
-        except GeneratorExit:
-            running.close()
-            raise
-        except BaseException as error:
-            step = functools.partial(running.throw, error)
-        else:
-            step = functools.partial(running.send, value)
-        try:
-            waiting = step()
-        except StopIteration as done:
-            return done.value
-
-
 class Outbox:
     """What waits to be sent to one peer: bounded, in order, one writer at a time."""
 
-    __slots__ = (
-        "_bytes",
-        "_closing",
-        "_direct",
-        "_main",
-        "_send",
-        "_texts",
-        "_timer",
-        "_writer",
-        "cut_off",
-    )
+    __slots__ = ("_bytes", "_closing", "_main", "_send", "_texts", "_timer", "_writer", "cut_off")
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -166,9 +123,6 @@ class Outbox:
         self._writer: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._main = asyncio.current_task()
-        # uvicorn's `send` waits for nothing but room to write. What other servers' do, and for
-        # whose task, is not known.
-        self._direct = type(getattr(send, "__self__", None)).__module__.startswith("uvicorn.")
         self.cut_off = False
 
     def deliver(self, texts: str | list[str]) -> None:
@@ -176,32 +130,13 @@ class Outbox:
         if self.cut_off or self._closing is not None:
             return
         for text in [texts] if isinstance(texts, str) else texts:
-            if self._writer is None and not self._texts and self._send_now(text):
-                continue
             self._texts.append(text)
             self._bytes += len(text)
         if self._bytes > _MOST_UNSENT_BYTES:
             log.info("a peer does not read what it is sent: dropped")
             self._cut()
-        elif self._writer is None and self._texts:
+        elif self._writer is None:
             self._writer = asyncio.get_running_loop().create_task(self._write())
-
-    def _send_now(self, text: str) -> bool:
-        """Send without a task of its own, which would cost more than all else. Where the server
-        has to wait for the client, the rest of that becomes a task."""
-        if not self._direct:
-            return False
-        sending = self._send({"type": "websocket.send", "text": text}).__await__()
-        try:
-            waiting = next(sending)
-        except StopIteration:
-            return True
-        except Exception:
-            return True  # the client has gone; `receive` tells
-        self._bytes += len(text)
-        loop = asyncio.get_running_loop()
-        self._writer = loop.create_task(self._write(sending, waiting, len(text)))
-        return True
 
     def close(self, code: int, reason: str) -> None:
         """Close when all has been sent; after 5 s in any case."""
@@ -222,13 +157,8 @@ class Outbox:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._writer
 
-    async def _write(
-        self, sending: Generator[Any, Any, Any] | None = None, waiting: Any = None, size: int = 0
-    ) -> None:
+    async def _write(self) -> None:
         try:
-            if sending is not None:
-                await rest_of(sending, waiting)
-                self._bytes -= size
             while self._texts:
                 text = self._texts.popleft()
                 self._bytes -= len(text)

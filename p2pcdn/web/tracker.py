@@ -25,7 +25,7 @@ class TrackerSocket(Socket):
 
     foreign = FOREIGN
 
-    async def attach(self, connection: HTTPConnection, outbox: Outbox) -> Receiver:
+    def attach(self, connection: HTTPConnection, outbox: Outbox | WebSocketProtocol) -> Receiver:
         """See `Socket.attach`."""
         return self.hub.track(
             deliver=outbox.deliver, close=outbox.close, address=client_address(connection)

@@ -65,17 +65,27 @@ def make() -> Starlette:
 
 
 @contextlib.contextmanager
-def serve(folder: Path, *, ws: str = "websockets-sansio", **settings: Any) -> Iterator[int]:
-    """uvicorn in a thread (`ws`: its implementation), or our own server ("own"); yields the
-    port."""
+def serve(
+    folder: Path, *, ws: str = "websockets-sansio", deflate: bool = False, **settings: Any
+) -> Iterator[int]:
+    """Yields the port.
+
+    Args:
+        ws: uvicorn's implementation; "wrapped": one that a middleware hides, so that uvicorn
+            keeps the sockets, as other servers do; "own": our own server.
+        deflate: Let uvicorn agree to compression, as it does unless told otherwise.
+    """
     config = Config(data_dir=str(folder), **settings)
     app, hub = site(config)
     if ws == "own":
         with _serve_own(app, hub, config) as port:
             yield port
         return
+    served: Any = app
+    if ws == "wrapped":
+        ws, served = "websockets-sansio", _wrapped(app)
     server = uvicorn.Server(
-        uvicorn.Config(app, log_level="error", ws=ws, ws_per_message_deflate=False)  # type: ignore[arg-type]
+        uvicorn.Config(served, log_level="error", ws=ws, ws_per_message_deflate=deflate)  # type: ignore[arg-type]
     )
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -90,6 +100,16 @@ def serve(folder: Path, *, ws: str = "websockets-sansio", **settings: Any) -> It
         server.force_exit = True
         thread.join()
         listener.close()
+
+
+def _wrapped(app: Any) -> Any:
+    async def wrapping(scope: Any, receive: Any, send: Any) -> None:
+        async def received() -> Any:
+            return await receive()
+
+        await app(scope, received, send)
+
+    return wrapping
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from tests.web.coordinator_site import ROOT, client, peerjs_pair, serve
 pytestmark = pytest.mark.server
 
 
-@pytest.fixture(scope="module", params=["npm peer", "websockets-sansio", "wsproto", "own"])
+@pytest.fixture(scope="module", params=["npm peer", "websockets-sansio", "wrapped", "own"])
 def port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     if request.param != "npm peer":
         folder: Path = tmp_path_factory.mktemp("site")

@@ -17,7 +17,7 @@ from tests.web.coordinator_site import CONTENT, client, peerjs_pair, serve
 pytestmark = pytest.mark.server
 
 
-@pytest.fixture(scope="module", params=["websockets-sansio", "wsproto", "own"])
+@pytest.fixture(scope="module", params=["websockets-sansio", "wrapped", "own"])
 def port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     with serve(
         tmp_path_factory.mktemp("site"), ws=request.param, allowed_origins=("https://friend.example",)
@@ -118,6 +118,34 @@ def test_sources_are_found_and_gone_when_the_socket_closes(port: int) -> None:
                 break
         else:
             pytest.fail("a closed peer is still named")
+
+
+@pytest.mark.parametrize("ws", ["websockets-sansio", "wsproto", "wrapped"])
+def test_a_site_that_left_compression_on_talks_to_browsers_all_the_same(
+    tmp_path_factory: pytest.TempPathFactory, ws: str
+) -> None:
+    """As uvicorn is without options, and as browsers offer it."""
+    with serve(tmp_path_factory.mktemp("site"), ws=ws, deflate=True) as port:
+        query = "key=peerjs&token=t&version=1&id="
+        with (
+            connect(f"ws://127.0.0.1:{port}/peerjs/peerjs?{query}a") as a,
+            connect(f"ws://127.0.0.1:{port}/peerjs/peerjs?{query}b") as b,
+        ):
+            assert json.loads(a.recv(10)) == json.loads(b.recv(10)) == {"type": "OPEN"}
+            for n in range(3):
+                a.send(json.dumps({"type": "OFFER", "payload": "x" * 2000 + str(n), "dst": "b"}))
+                assert json.loads(b.recv(10))["payload"][2000:] == str(n)
+
+
+@pytest.mark.parametrize("ws", ["websockets-sansio", "wsproto"])
+def test_uvicorn_lets_go_of_sockets_and_still_stops(
+    tmp_path_factory: pytest.TempPathFactory, ws: str
+) -> None:
+    with serve(tmp_path_factory.mktemp("site"), ws=ws) as port, client(port, "a") as a:
+        assert a.quiet()
+        # uvicorn has forgotten them: it pings nobody and counts nobody.
+        assert state(port)["sockets"] == 1
+    # (Leaving `serve` waits for uvicorn to end.)
 
 
 def test_without_a_token_nobody_is_named(port: int) -> None:
