@@ -238,6 +238,6 @@ class Client:
 def _parsed(text: str | bytes) -> Message:
     try:
         value = json.loads(text)
-    except RecursionError:
+    except (ValueError, RecursionError):  # another peer's payload is passed on unread
         return {}
     return value if isinstance(value, dict) else {}
