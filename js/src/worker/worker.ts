@@ -89,7 +89,9 @@ export function run(scope: Scope, config: WorkerConfig): void {
     if (PLAYLIST.test(url.pathname)) return;
     if (!media) {
       const path = url.pathname.slice(prefix);
-      if (request.mode === "navigate" || !(fetched || patterns.some((p) => p.test(path)))) return;
+      // A query may end in a media file's name, as the manifest's own question does.
+      const segment = fetched && SEGMENT.test(url.pathname);
+      if (request.mode === "navigate" || !(segment || patterns.some((p) => p.test(path)))) return;
       // What is for this visitor alone the page asks for in its own name.
       if (request.headers.has("authorization")) return;
     }

@@ -94,6 +94,7 @@ describe("the worker", () => {
     ["an image", "/a.png", { destination: "image" }],
     ["a fetch", "/a.json", { destination: "" }],
     ["what only ends like a segment", "/a.tsv", { destination: "" }],
+    ["a question that names one", "/p2pcdn/manifest?url=%2Fa.mp4", { destination: "" }],
     ["a TypeScript module", "/a.ts", { destination: "script" }],
     ["a visit to a segment", "/a.mp4", { destination: "document", mode: "navigate" }],
     ["a fetched playlist", "/a.m3u8?x=1", { destination: "" }],
