@@ -39,8 +39,8 @@ def check_videos(
             report.warning(
                 "video-script",
                 "A <video> names no source: a script gives it one.",
-                "Use --browser to see what becomes of it. Files are shared, as are those given "
-                "later; streams that a player assembles itself (HLS, DASH) are not yet.",
+                "Use --browser to see what becomes of it. Files given later are shared, as are the "
+                "segments of HLS and DASH whose playlist ends in .m3u8 or .mpd on this site.",
             )
         for source in video.src:
             _left(report, source, base, own, media, taken=taken)
