@@ -26,7 +26,7 @@ class Trackers(World):
     """Sockets of the tracker, by a name."""
 
     def open(self, name: str, *, address: str = "127.0.0.1", members: Any = None) -> None:
-        link = self.link_of[name] = 500 + len(self.link_of)
+        link = self.link_of[name] = 500 + len(self.inbox)
         self.inbox[link] = []
         self.handle(Track(link, address, members))
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -589,11 +590,13 @@ def test_a_library_that_was_used_before_the_server_forks_works_in_every_worker(
 
                 status = 0 if asyncio.run(asyncio.wait_for(both(), 30)) else 2
                 library.close()
+            except BaseException:
+                (tmp_path / f"trouble-{os.getpid()}").write_text(traceback.format_exc())
             finally:
                 os._exit(status)
         children.append(child)
     statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    assert statuses == [0, 0, 0]
+    assert statuses == [0, 0, 0], [file.read_text() for file in tmp_path.glob("trouble-*")]
     assert asyncio.run(settled(lambda: library.manifest("/media/a.mp4"))) == first
     library.close()
 
