@@ -48,7 +48,7 @@ demo-django: .make/python-demo $(STATIC) ## the Django example, with accounts an
 
 .PHONY: test
 test: system check .make/node-browser ## everything but the long matrix, real browsers included
-	$(BIN)/python -m pytest -m "(browser or server) and not slow"
+	tools/run-tests.sh -m "(browser or server) and not slow"
 
 .PHONY: check
 check: .make/python $(STATIC) ## linters, types and the tests that need no server or browser
@@ -57,7 +57,7 @@ check: .make/python $(STATIC) ## linters, types and the tests that need no serve
 	$(BIN)/mypy
 	cd js && npm run --silent check
 	cd js && npm test --silent
-	$(BIN)/python -m pytest -q -m "not browser and not server and not slow"
+	tools/run-tests.sh -q -m "not browser and not server and not slow"
 
 .PHONY: test-browser
 test-browser: system .make/python $(STATIC) .make/node-browser ## the tests in real browsers
