@@ -11,6 +11,9 @@
  */
 export const ORIGIN_MARK = "#p2pcdn";
 
+/** The first request of a start: the loader makes it, ahead of the engine. */
+export const FIRST_BYTES = 65536;
+
 /** The part of an HTMLMediaElement that the scheduler reads deadlines from. */
 export interface Playback {
   readonly currentTime: number;
@@ -65,6 +68,8 @@ export interface Engine {
   content(url: string, playlists?: readonly string[]): Promise<Content | null>;
   /** What is known without asking: a content already opened. */
   known(url: string): Content | null;
+  /** This video's first bytes are wanted, unless the signal is aborted. */
+  ahead?(url: string, signal: AbortSignal): void;
   stats(): EngineStats;
   close(): void;
 }

@@ -29,6 +29,8 @@ from p2pcdn.config import Config
 from p2pcdn.web.assets import Assets
 
 ROOT = Path(__file__).parents[2]
+EARLY = "bytes=0-65535"
+"""What the loader asks before the engine is there; no player ends its range."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +104,12 @@ class LoaderSite:
         return self.url + path
 
     def direct(self, path: str) -> list[Hit]:
-        """Requests for a file that went past the engine."""
-        return [hit for hit in self.hits if hit.path == path and not hit.by_engine]
+        """Requests for a file that went past the engine (and past the loader in its place)."""
+        return [
+            hit
+            for hit in self.hits
+            if hit.path == path and not hit.by_engine and hit.range != EARLY
+        ]
 
     def _assets(self) -> Assets:
         return Assets(self.config, socket=False, folder=self.assets_folder)

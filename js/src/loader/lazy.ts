@@ -1,5 +1,6 @@
 import type { LoaderConfig } from "../config";
 import type { Engine, EngineStats } from "../engine";
+import { Early } from "./early";
 import type { CreateEngine } from "./start";
 
 /** How engine.js hands itself over: it calls what its own <script> element carries. */
@@ -20,16 +21,22 @@ export function lazyEngine(
 ): Engine {
   let engine: Engine | undefined;
   let closed = false;
+  const early = new Early(base);
   const arrived = load().then((create) => {
-    if (!closed) engine = create(config, base);
+    if (!closed) engine = create(config, base, early);
   });
   arrived.catch(() => 0);
   return {
-    content: (url, playlists) =>
-      arrived.then(
+    content: (url, playlists = []) => {
+      if (!engine) early.manifest(url, playlists);
+      return arrived.then(
         () => engine?.content(url, playlists) ?? null,
         () => null,
-      ),
+      );
+    },
+    ahead: (url, signal) => {
+      if (!engine) early.bytes(url, signal);
+    },
     known: (url) => engine?.known(url) ?? null,
     stats: () => engine?.stats() ?? NOTHING,
     close: () => {

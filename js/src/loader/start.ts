@@ -1,5 +1,5 @@
 import type { LoaderConfig } from "../config";
-import { ORIGIN_MARK, type Content, type Engine, type EngineStats } from "../engine";
+import { FIRST_BYTES, ORIGIN_MARK, type Content, type Engine, type EngineStats } from "../engine";
 import { sendReports } from "../report";
 import type { Ask } from "../worker/protocol";
 import { Bridge } from "./bridge";
@@ -10,7 +10,13 @@ import { Playlists } from "./playlists";
 import { impossible, OPT_OUT_KEY } from "./possible";
 import type { Why } from "./why";
 
-export type CreateEngine = (config: LoaderConfig, base: URL) => Engine;
+export type CreateEngine = (config: LoaderConfig, base: URL, early?: EngineStart) => Engine;
+
+/** What an engine that came later finds begun. */
+export interface EngineStart {
+  readonly id: string;
+  readonly fetch: typeof globalThis.fetch;
+}
 
 export interface VideoStats {
   readonly url: string;
@@ -39,7 +45,6 @@ export interface Api {
 /** A stalled answer is looked into after this time; the engine promises to be far sooner. */
 const STALL_MS = 10_000;
 const PROBE_MS = 2_000;
-const WARM_BYTES = 64 * 1024;
 /** How long "there is no manifest" is believed. */
 const ABSENT_MS = 5_000;
 /** Browsers end a worker that heard nothing for 30 s. */
@@ -191,6 +196,11 @@ class Loader {
       if (!why && url !== undefined) {
         const control = this.#worker();
         const content = this.#content(url);
+        if (video.preload !== "none") this.#engine?.ahead?.(url, decided.signal);
+        // Bytes that nobody will read must not keep the player's own request waiting.
+        void content.then((known) => {
+          if (!known) decided.abort();
+        });
         if (!control.usable) {
           if (video.preload !== "none") void content.then((known) => warm(known, decided.signal));
           // Whichever comes first: the worker is there or will not be, or there is no manifest.
@@ -320,7 +330,7 @@ class Loader {
 async function warm(content: Content | null, signal: AbortSignal): Promise<void> {
   if (!content || signal.aborted) return;
   try {
-    const end = Math.min(content.size, WARM_BYTES);
+    const end = Math.min(content.size, FIRST_BYTES);
     const pieces = content.read(0, end, signal)[Symbol.asyncIterator]();
     while (!(await pieces.next()).done);
   } catch {

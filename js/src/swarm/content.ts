@@ -1,5 +1,5 @@
 /** One content: its readers, its segments in the making, and what the scheduler decides for it. */
-import type { Content, ContentStats, Playback } from "../engine";
+import { FIRST_BYTES, type Content, type ContentStats, type Playback } from "../engine";
 import { Assembly, ORIGIN, type Source, type Span } from "./assembly";
 import { Bits, runsOf } from "./bits";
 import { needs, type Read } from "./clock";
@@ -31,8 +31,7 @@ export interface Env {
   stale(content: SwarmContent): void;
 }
 
-/** First request of a start: about what a first frame takes. */
-const START_RUN = 65536;
+const START_RUN = FIRST_BYTES;
 const MAX_START_RUN = 2097152;
 /** With links in the making the origin gives no more than the first steps for that long. */
 const STEPS_S = 0.5;

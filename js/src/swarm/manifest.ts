@@ -39,6 +39,21 @@ const FAILED_S = 5;
 /** A first visitor of a new video waits that long for its hashes: then the swarm has a source. */
 const MAKING_MS = 1200;
 
+/** Where the manifest of an absolute media URL is asked for. */
+export function manifestUrl(
+  base: URL,
+  url: string,
+  peer: string,
+  playlists: readonly string[],
+): string {
+  const { pathname, search } = new URL(url);
+  const question = new URL("manifest", base);
+  const asked = new URLSearchParams({ url: pathname + search, peer });
+  for (const playlist of playlists) asked.append("playlist", playlist);
+  question.search = asked.toString();
+  return question.href;
+}
+
 /** Asks for the manifest of an absolute media URL. Never rejects. */
 export async function askManifest(
   fetch: typeof globalThis.fetch,
@@ -49,12 +64,7 @@ export async function askManifest(
   until = performance.now() + MAKING_MS,
 ): Promise<Answer> {
   try {
-    const { pathname, search } = new URL(url);
-    const question = new URL("manifest", base);
-    const asked = new URLSearchParams({ url: pathname + search, peer });
-    for (const playlist of playlists) asked.append("playlist", playlist);
-    question.search = asked.toString();
-    const response = await fetch(question.href, {
+    const response = await fetch(manifestUrl(base, url, peer, playlists), {
       cache: "no-store",
       signal: AbortSignal.timeout(PATIENCE_MS),
     });

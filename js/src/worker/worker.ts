@@ -1,7 +1,7 @@
 import { ORIGIN_MARK } from "../engine";
 import { ask } from "./ask";
 import type { Note } from "./protocol";
-import type { FetchEvent, InstallEvent, Scope } from "./scope";
+import type { Client, FetchEvent, InstallEvent, Scope } from "./scope";
 
 /** What the server puts in front of the worker (Python twin: p2pcdn/web/assets.py). */
 export interface WorkerConfig {
@@ -12,11 +12,15 @@ export interface WorkerConfig {
   readonly patterns: readonly string[];
 }
 
-/** Segments of HLS and DASH, which players fetch by script. */
-const SEGMENT = /\.(?:ts|m4[sva]|mp4|cmf[va]|aac|mp3|ac3|webm|weba)(?:[?#]|$)/i;
+/**
+ * Segments of HLS and DASH, which players fetch by script. A query may end in a media file's name,
+ * as the manifest's own question does.
+ */
+const SEGMENT = /^[^?#]*\.(?:ts|m4[sva]|mp4|cmf[va]|aac|mp3|ac3|webm|weba)(?:[?#]|$)/i;
 /** A live playlist must never be stale, and all are small. */
 const PLAYLIST = /\.(?:m3u8?|mpd)$/i;
 const MARK = ORIGIN_MARK.slice(1);
+const PAGES = 64;
 const PATIENCE = { firstMs: 400, silenceMs: 4000 };
 
 /**
@@ -31,6 +35,10 @@ export function run(scope: Scope, config: WorkerConfig): void {
   const patterns = config.patterns.map((pattern) => new RegExp(pattern));
   // Patterns are written below the site's own prefix, as the scope ends with one.
   const prefix = new URL(scope.registration.scope).pathname.length - 1;
+  /** Where our own files and manifests are: to ask a page for those would never end. */
+  const mount = config.path.replace(/[^/]*$/, "");
+  /** Pages that have said hello: finding one by its id takes the browser a round trip. */
+  const pages = new Map<string, Client>();
   /** Ids of the clients that did not answer. */
   const quiet = new Set<string>();
   let orphaned = false;
@@ -56,6 +64,7 @@ export function run(scope: Scope, config: WorkerConfig): void {
     const network = patterns.length ? [] : others;
     try {
       await event.addRoutes?.([
+        { condition: { urlPattern: { pathname: `*${mount}*` } }, source: "network" },
         { condition: { requestMode: "navigate" }, source: "race-network-and-fetch-handler" },
         ...network.map((requestDestination) => ({
           condition: { requestDestination },
@@ -71,8 +80,11 @@ export function run(scope: Scope, config: WorkerConfig): void {
   scope.addEventListener("message", ({ data, source, ports }) => {
     const note = data as Note | null;
     const id = source?.id ?? "";
-    if (note?.p2pcdn === "hello") quiet.delete(id);
-    else if (note?.p2pcdn === "ping") ports[0]?.postMessage(config.version);
+    if (note?.p2pcdn === "hello" && source) {
+      quiet.delete(id);
+      pages.set(id, source);
+      for (const oldest of pages.keys()) if (pages.size > PAGES) pages.delete(oldest);
+    } else if (note?.p2pcdn === "ping") ports[0]?.postMessage(config.version);
   });
 
   scope.addEventListener("fetch", (event) => {
@@ -89,9 +101,8 @@ export function run(scope: Scope, config: WorkerConfig): void {
     if (PLAYLIST.test(url.pathname)) return;
     if (!media) {
       const path = url.pathname.slice(prefix);
-      // A query may end in a media file's name, as the manifest's own question does.
-      const segment = fetched && SEGMENT.test(url.pathname);
-      if (request.mode === "navigate" || !(segment || patterns.some((p) => p.test(path)))) return;
+      if (path.startsWith(mount)) return;
+      if (request.mode === "navigate" || !(fetched || patterns.some((p) => p.test(path)))) return;
       // What is for this visitor alone the page asks for in its own name.
       if (request.headers.has("authorization")) return;
     }
@@ -102,12 +113,13 @@ export function run(scope: Scope, config: WorkerConfig): void {
 
   async function answer({ request, clientId }: FetchEvent, url: string): Promise<Response> {
     try {
-      const client = await scope.clients.get(clientId);
+      const client = pages.get(clientId) ?? (await scope.clients.get(clientId));
       if (client) {
         const response = await ask(client, url, request.headers.get("range"), PATIENCE, (spoke) => {
           if (spoke) quiet.delete(clientId);
           else {
             quiet.add(clientId);
+            pages.delete(clientId);
             void retire();
           }
         });

@@ -1,11 +1,13 @@
 import type { LoaderConfig } from "../../src/config";
 import { ORIGIN_MARK, type Content, type Engine } from "../../src/engine";
+import type { EngineStart } from "../../src/loader/start";
 
 /**
  * A real engine without a swarm: manifest and bytes come from the origin. For tests of the page
  * side alone.
  */
-export function createEngine(_config: LoaderConfig, base: URL): Engine {
+export function createEngine(_config: LoaderConfig, base: URL, early?: EngineStart): Engine {
+  const { fetch } = early ?? globalThis;
   const open = new Map<string, Content>();
   const asked = new Map<string, Promise<Content | null>>();
   return {
@@ -34,7 +36,7 @@ export function createEngine(_config: LoaderConfig, base: URL): Engine {
     const response = await fetch(question).catch(() => null);
     if (response?.status !== 200) return null;
     const manifest = (await response.json()) as { key: string; size: number; type: string };
-    const content = originContent(url, manifest);
+    const content = originContent(url, manifest, fetch);
     open.set(url, content);
     return content;
   }
@@ -43,6 +45,7 @@ export function createEngine(_config: LoaderConfig, base: URL): Engine {
 function originContent(
   url: string,
   { key, size, type }: { key: string; size: number; type: string },
+  fetch: typeof globalThis.fetch,
 ): Content {
   let fromOrigin = 0;
   const players = new Set<unknown>();

@@ -149,7 +149,41 @@ describe("the worker", () => {
       condition: { requestDestination: "script" },
       source: "network",
     });
+    // Nor has the loader's own errand to wait until it is awake.
+    expect(routes).toContainEqual({
+      condition: { urlPattern: { pathname: "*/p2pcdn/*" } },
+      source: "network",
+    });
     expect(JSON.stringify(routes)).not.toContain("video");
+  });
+
+  it("answers a page that said hello without asking the browser for it", async () => {
+    const { get, listeners, asked } = worker();
+    const said: string[] = [];
+    const source: Client = {
+      id: "no longer listed",
+      postMessage(question, [port]) {
+        said.push((question as Ask).url);
+        (port as MessagePort).postMessage(0);
+        (port as MessagePort).postMessage(1);
+      },
+    };
+    listeners.message?.({ data: { p2pcdn: "hello" }, source, ports: [] } as never);
+    expect(await (await get("/a.mp4", { clientId: source.id }))?.text()).toBe("from the network");
+    expect([said, asked]).toEqual([[`${SITE}/a.mp4`], []]);
+  });
+
+  it.each(["", "^/"])("leaves our own requests alone, also where %j is included", (pattern) => {
+    const { get } = worker({ patterns: pattern ? [pattern] : [] });
+    const fetched = { destination: "", mode: "cors" };
+    for (const url of ["/p2pcdn/manifest?url=%2Fa.mp4", "/p2pcdn/ice", "/p2pcdn/report.mp4"])
+      expect(get(url, fetched)).toBeNull();
+    expect(get("/a.mp4?signed=1", fetched)).not.toBeNull();
+  });
+
+  it("takes no request for a segment because of its query", () => {
+    const { get } = worker();
+    expect(get("/api?file=/a.mp4", { destination: "", mode: "cors" })).toBeNull();
   });
 
   it("refuses to take the place of a site's own worker", async () => {
