@@ -47,11 +47,11 @@ demo-django: .make/python-demo $(STATIC) ## the Django example, with accounts an
 # --- tests -------------------------------------------------------------------------------
 
 .PHONY: test
-test: system check .make/node-browser ## everything but the long matrix, real browsers included
+test: system check ## everything but the long matrix, real browsers included
 	tools/run-tests.sh -m "(browser or server) and not slow"
 
 .PHONY: check
-check: .make/python $(STATIC) ## linters, types and the tests that need no server or browser
+check: .make/python $(STATIC) .make/node-browser ## linters, types and the tests that need no server or browser
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
