@@ -50,7 +50,12 @@ def stale(root: Path) -> bool:
     if (root / "PKG-INFO").exists():
         return False
     js = root / "js"
-    sources = [js / "build.mjs", js / "package-lock.json", *(js / "src").rglob("*")]
+    sources = [
+        js / "build.mjs",
+        js / "mangled.mjs",
+        js / "package-lock.json",
+        *(js / "src").rglob("*"),
+    ]
     newest = max((file.stat().st_mtime for file in sources if file.is_file()), default=0.0)
     return newest > min(file.stat().st_mtime for file in built)
 

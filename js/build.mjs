@@ -13,6 +13,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
+import { MANGLED } from "./mangled.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const { values: options } = parseArgs({
@@ -30,9 +31,6 @@ const entries = {
   "hud.js": "src/hud/main.ts",
   "noscript.css": "src/noscript.css",
 };
-
-const PRIVATE =
-  /^(?:backlogThen|budgetAt|busyFor|byCause|claimedAt|congestedAt|dataAt|detachAll|evict|filledAt|forgiven|heardAt|horizons|makeRoom|markAt|markBytes|pingedAt|playbacks|playingAt|sampledAt|segmentAt|sentSince|shelves|shunned|shuns|starvingSince|suspect|suspects|usable|unhave)$/;
 
 /** @type {import("esbuild").Plugin} */
 const otherEngine = {
@@ -56,8 +54,7 @@ const work = await Promise.all(
       target: ["es2022", "chrome94", "firefox93", "safari16.4"],
       charset: "ascii",
       legalComments: "none",
-      // Members of our own classes whose names stand for nothing else anywhere.
-      mangleProps: PRIVATE,
+      mangleProps: MANGLED,
       plugins: options.engine ? [otherEngine] : [],
     });
     const [{ contents }] = outputFiles;
