@@ -15,6 +15,7 @@ export type Span = readonly [number, number];
 export function subtract(span: Span, others: Iterable<Span>): Span[] {
   let rest: Span[] = [span];
   for (const [from, to] of others) {
+    if (from >= span[1] || to <= span[0]) continue;
     rest = rest.flatMap(([a, b]) => {
       if (from >= b || to <= a) return [[a, b] as const];
       const both: Span[] = [

@@ -165,27 +165,22 @@ export function decide<F extends Flight>(
     ends.set(flight, to);
     actions.push({ do: "trim", flight, to });
   };
-  /** Spans that this decision has just given out. */
-  const given: Span[] = [];
+  /** Spans that are on their way, those that this decision gives out included. */
+  const flying: Span[] = [];
   const lone = !peers.length && !s.expecting;
   const perGroup = Math.max(1, Math.floor(SHARED_RUN / segmentBytes));
   const segments = Math.ceil(s.size / segmentBytes);
 
   /** Seconds until the player needs a byte. */
-  const left = (at: number): number =>
-    Math.min(
-      ...s.demands.map((d) =>
-        at >= d.end
-          ? Infinity
-          : at >= d.at
-            ? d.left + (at - d.at) / s.bytesPerS
-            : // The front of a segment that the player entered in the middle.
-              at >= d.at - (d.at % segmentBytes)
-              ? d.left + LATER_S
-              : Infinity,
-      ),
-      Infinity,
-    );
+  const left = (at: number): number => {
+    let least = Infinity;
+    for (const d of s.demands) {
+      // The front of a segment that the player entered in the middle is needed later.
+      if (at < d.end && at >= d.at - (d.at % segmentBytes))
+        least = Math.min(least, d.left + (at < d.at ? LATER_S : (at - d.at) / s.bytesPerS));
+    }
+    return least;
+  };
   const originEta = (bytes: number): number =>
     Math.max(0, origin.retryAt - now) + origin.latency + bytes / origin.rate;
   const urgent = (at: number, bytes: number): boolean =>
@@ -228,7 +223,7 @@ export function decide<F extends Flight>(
     const bytes = span[1] - span[0];
     queued.set(peer.id, (queued.get(peer.id) ?? 0) + bytes);
     room.set(peer.id, (room.get(peer.id) ?? 0) - bytes);
-    given.push(span);
+    flying.push(span);
     actions.push({ do: "peer", peer: peer.id, span });
   };
   /** Who has it and is not hopelessly slow: what others have is as good as not there. */
@@ -260,7 +255,6 @@ export function decide<F extends Flight>(
     if (!s.since.has(key)) s.since.set(key, now);
     return now - (s.since.get(key) ?? now);
   };
-  const flying = (): Span[] => [...s.flights.map((f) => [f.from, end(f)] as const), ...given];
 
   /** Whether I fetch for the swarm what nobody holds: in turn, and only when nobody else does. */
   const entitled = (segment: number): boolean => {
@@ -310,13 +304,13 @@ export function decide<F extends Flight>(
     for (let seg = Math.ceil(stop / segmentBytes); stop < most; seg++) {
       const next = Math.min(s.size, stop + segmentBytes);
       const empty = s.gaps(seg).some(([a, b]) => a === stop && b === next);
-      if (!empty || subtract([stop, next], flying())[0]?.[0] !== stop) break;
+      if (!empty || subtract([stop, next], flying)[0]?.[0] !== stop) break;
       if (bulk || lone ? left(stop) > s.originHorizon : !urgent(stop, segmentBytes)) break;
       if (bulk && !lone && !entitled(seg)) break;
       if (!bulk && !lone && best(seg, segmentBytes, [])) break;
       stop = Math.min(next, most);
     }
-    given.push([from, stop]);
+    flying.push([from, stop]);
     asked++;
     actions.push({ do: "origin", span: [from, stop], cause, bulk });
   };
@@ -327,7 +321,7 @@ export function decide<F extends Flight>(
     const need = left(from);
     const hurry = urgent(from, Math.min(bytes, SHARED_RUN));
     const cover = s.flights.filter((f) => f.from < to && end(f) > from);
-    const open = subtract(span, flying());
+    const open = subtract(span, flying);
     for (const [a, b] of open) {
       const found = need <= s.peerHorizon ? best(segment, b - a, []) : null;
       const limit = Math.max(0.7 * need, originEta(b - a) + PATIENCE_S);
@@ -405,6 +399,7 @@ export function decide<F extends Flight>(
     }
     if (cut < f.to) trim(f, cut);
   }
+  for (const f of s.flights) flying.push([f.from, end(f)]);
 
   const order = [...wanted].map(([seg, at]) => {
     const need = left(at);
