@@ -52,6 +52,7 @@ __all__ = [
     "hold",
     "kind_of",
     "local_path",
+    "none_of_ours",
 ]
 
 log = logging.getLogger("p2pcdn")
@@ -76,12 +77,21 @@ class Kind(enum.Enum):
     MEDIA = 2
 
 
+none_of_ours: set[str | bytes] = set()
+"""Content types that `kind_of` found to be neither: to look here first is all that most responses
+of a site have to pay."""
+
+
 @functools.lru_cache(maxsize=1024)
 def kind_of(content_type: str | bytes) -> Kind:
-    """The first question about every response; asked again and again of the same few values."""
+    """What a response of this Content-Type is."""
     if is_candidate_type(content_type):
         return Kind.PAGE
-    return Kind.MEDIA if is_media_type(content_type) else Kind.OTHER
+    if is_media_type(content_type):
+        return Kind.MEDIA
+    if len(none_of_ours) < 256:  # an app may make up types as it goes
+        none_of_ours.add(content_type)
+    return Kind.OTHER
 
 
 class Site:
@@ -118,11 +128,6 @@ class Site:
     def owns(self, path: str) -> bool:
         """Whether `path` (below the site's prefix) is one of the mounted endpoints."""
         return path.startswith(self._below) or path in self._ours
-
-    @property
-    def undecided(self) -> bool:
-        """Whether nobody has said yet if WebSockets can be had."""
-        return self._socket is None
 
     def holds_sockets(self, holds: bool) -> None:
         """Told by the adapter whether WebSockets can be had; the first word stands, as the

@@ -33,6 +33,11 @@ __all__ = ["BrowserError", "BrowserMissing", "Browsers", "Note", "Visitor", "Wai
 HERE = Path(__file__).parent
 
 
+_GIVEN_UP = "Failed to load ‘’. A ServiceWorker intercepted the request"
+"""What Firefox says of a request that its own player gave up (a seek) before the worker's answer
+was through: by then it has no URL to name. One that failed is named."""
+
+
 class BrowserError(Exception):
     """The browser, or the page's script, answered with an error."""
 
@@ -354,7 +359,7 @@ class Visitor:
     @property
     def errors(self) -> list[Note]:
         """Uncaught errors of the page."""
-        return self._notes("errors")
+        return [note for note in self._notes("errors") if _GIVEN_UP not in note.text]
 
     @property
     def failed(self) -> list[Note]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -133,3 +134,28 @@ def test_a_length_that_is_no_number_is_refused(tmp_path: Path, length: str) -> N
     asked["wsgi.input"] = io.BytesIO(b"{}")
     b"".join(app(asked, lambda status, headers, exc_info=None: started.append(status)))
     assert started[0].startswith("413")
+
+
+@pytest.mark.parametrize("generator", [False, True])
+def test_an_app_that_fails_half_way_tells_its_server_so(tmp_path: Path, generator: bool) -> None:
+    """Its second `start_response`, with exc_info, reaches the server as it is, also late."""
+    sorry = [("Content-Type", "text/html"), ("Content-Length", str(len(PAGE)))]
+
+    def pieces(start: Start) -> Iterator[bytes]:
+        try:
+            raise OSError("the database is gone")
+        except OSError:
+            start("500 Sorry", sorry, sys.exc_info())
+        yield PAGE
+
+    def app(env: dict[str, Any], start: Start) -> Iterable[bytes]:
+        start("200 OK", [("Content-Type", "application/json")])
+        return pieces(start) if generator else list(pieces(start))
+
+    called = P2PCDN(app, data_dir=str(tmp_path))
+    for _ in range(2):  # the second time the type is known as none of ours
+        calls: list[tuple[Any, ...]] = []
+        body = b"".join(called(environ("/"), lambda *call, calls=calls: calls.append(call)))
+        assert body == PAGE
+        assert [call[0] for call in calls] == ["200 OK", "500 Sorry"]
+        assert calls[1][1] == sorry and calls[1][2][0] is OSError

@@ -1,0 +1,236 @@
+"""What the ASGI adapter does with one response: rewrite a page, cut and count a media file."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from urllib.parse import quote
+
+from starlette.types import Message, Scope, Send
+
+from p2pcdn.media.ranges import RangePlan, plan_range
+from p2pcdn.page.transform import PageTransform, plan
+from p2pcdn.runtime import PATH_SAFE, Kind, Site, held, kind_of
+
+__all__ = ["Response"]
+
+_BODY = "http.response.body"
+_FILE_CHUNK_BYTES = 64 * 1024
+
+
+class Response:
+    """The `send` of a response that may be a page or a media file."""
+
+    # Most responses need none of these: the class holds what they begin with.
+    _start: Message | None = None
+    _page: PageTransform | None = None
+    _range: RangePlan | None = None
+    sent = -1
+    """Bytes of a media response so far; -1: it is no media."""
+
+    def __init__(self, site: Site, scope: Scope, path: str, send: Send) -> None:
+        self._site = site
+        self._scope = scope
+        self._path = path
+        self._forward = send
+
+    def __call__(self, message: Message) -> Awaitable[None]:
+        # No coroutine of its own: what passes untouched costs a call, not a frame that waits.
+        if message["type"] == "http.response.start":
+            if type(message.get("headers")) is not list:  # the specification allows more
+                message = {**message, "headers": list(message.get("headers", ()))}
+            for name, value in message["headers"]:
+                if len(name) == 12 and name.lower() == b"content-type":
+                    kind = kind_of(value)
+                    if kind is Kind.PAGE:
+                        return self._page_start(message)
+                    if kind is Kind.MEDIA and self._scope["method"] == "GET":
+                        message = self._plan_media(message, value)
+                    break
+            if message["status"] == 304:
+                return self._page_start(message)
+            return self._forward(message)
+        if self._page is not None:
+            return self._page_body(message)
+        if self.sent >= 0:
+            return self._media_body(message)
+        return self._forward(message)
+
+    # --- a page ------------------------------------------------------------------------
+
+    async def _page_start(self, message: Message) -> None:
+        if not self._plan_page(message):
+            await self._forward(message)
+
+    def _plan_page(self, message: Message) -> bool:
+        scope = self._scope
+        server_prefix = scope.get("root_path", "")
+        options = self._site.page_options(server_prefix)
+        if options is None:
+            return False
+        self._page = plan(
+            method=scope["method"],
+            page_url=f"{self._site_url()}{options.prefix}{self._target()}",
+            request_headers=scope["headers"],
+            status=message["status"],
+            headers=[(bytes(name), bytes(value)) for name, value in message["headers"]],
+            options=options,
+        )
+        if self._page is None:
+            return False
+        self._start = message
+        return True
+
+    def _host(self) -> str:
+        host = next((v for n, v in self._scope["headers"] if n == b"host"), b"localhost")
+        return str(host.decode("latin-1"))
+
+    def _site_url(self) -> str:
+        return f"{self._scope.get('scheme', 'http')}://{self._host()}"
+
+    async def _page_body(self, message: Message) -> None:
+        page = self._page
+        assert page is not None
+        kind = message["type"]
+        if kind == "http.response.pathsend":
+            await self._page_file(page, message["path"])
+            return
+        if kind == "http.response.zerocopysend":  # a body that nobody here can read
+            if self._start is None and (last := page.close()):
+                await self._forward({"type": _BODY, "body": last, "more_body": True})
+            self._page = None
+            await self._send_start(None)
+            await self._forward(message)
+            return
+        if kind != _BODY:
+            # Trailers, a push, a test client's debug information: no part of the body, and
+            # none of them has to wait until the headers are known.
+            await self._forward(message)
+            return
+        body = message.get("body", b"")
+        if message.get("more_body", False):
+            await self._send_start(page.headers)
+            if out := page.feed(body):
+                await self._note_seen(page)
+                await self._forward({"type": kind, "body": out, "more_body": True})
+            return
+        if self._start is None:
+            out = page.feed(body) + page.close()
+        else:
+            headers, out = page.whole(body)
+            await self._send_start(headers)
+        await self._note_seen(page)
+        await self._forward({**message, "body": out})
+
+    async def _page_file(self, page: PageTransform, path: str) -> None:
+        await self._send_start(page.headers)
+        with open(path, "rb") as file:
+            while chunk := file.read(_FILE_CHUNK_BYTES):
+                if out := page.feed(chunk):
+                    await self._note_seen(page)
+                    await self._forward({"type": _BODY, "body": out, "more_body": True})
+        out = page.close()
+        await self._note_seen(page)
+        await self._forward({"type": _BODY, "body": out, "more_body": False})
+
+    async def _send_start(self, headers: list[tuple[bytes, bytes]] | None) -> None:
+        start, self._start = self._start, None
+        if start is not None:
+            await self._forward(start if headers is None else {**start, "headers": headers})
+
+    async def _note_seen(self, page: PageTransform) -> None:
+        if media := page.fresh_media():
+            carried = self._site.seen(
+                self._scope.get("root_path", ""),
+                media,
+                host=self._host(),
+                scheme=self._scope.get("scheme", "http"),
+                loop=asyncio.get_running_loop(),
+            )
+            await held(carried)
+
+    # --- a media file ------------------------------------------------------------------
+
+    def _plan_media(self, message: Message, content_type: bytes) -> Message:
+        self.sent = 0
+        self._start = message
+        status: int = message["status"]
+        headers = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in message["headers"]]
+        self._site.library.served(self._target(), content_type.decode("latin-1"), status)
+        asked = {n: v for n, v in self._scope["headers"] if n in (b"range", b"if-range")}
+        if status != 200 or b"range" not in asked:
+            return message
+        if "http.response.zerocopysend" in (self._scope.get("extensions") or ()):
+            return message  # the body may be one that nobody here could cut
+        self._range = plan_range(
+            method="GET",
+            range_header=asked[b"range"].decode("latin-1"),
+            if_range=asked[b"if-range"].decode("latin-1") if b"if-range" in asked else None,
+            status=status,
+            headers=headers,
+        )
+        if self._range is None:
+            return message
+        return {
+            **message,
+            "status": self._range.status,
+            "headers": [(n.encode("latin-1"), v.encode("latin-1")) for n, v in self._range.headers],
+        }
+
+    async def _media_body(self, message: Message) -> None:
+        kind = message["type"]
+        part = self._range
+        if kind == _BODY:
+            body = message.get("body", b"")
+            more = message.get("more_body", False)
+            if part is not None:
+                body = part.slice(body)
+                message = {**message, "body": body}
+                if not more or body:
+                    await self._forward(message)
+            else:
+                await self._forward(message)
+            self.sent += len(body)
+        elif kind == "http.response.pathsend" and part is not None:
+            await self._send_slice(message["path"], part)
+        else:
+            await self._forward(message)
+            if kind == "http.response.pathsend":
+                self.sent = self._declared()
+
+    async def _send_slice(self, path: str, part: RangePlan) -> None:
+        with open(path, "rb") as file:
+            file.seek(part.start)
+            left = part.stop - part.start
+            while left and (chunk := file.read(min(left, _FILE_CHUNK_BYTES))):
+                left -= len(chunk)
+                self.sent += len(chunk)
+                await self._forward({"type": _BODY, "body": chunk, "more_body": left > 0})
+            if left or part.stop == part.start:
+                await self._forward({"type": _BODY, "body": b"", "more_body": False})
+
+    def _declared(self) -> int:
+        assert self._start is not None
+        for name, value in self._start["headers"]:
+            if name.lower() == b"content-length" and value.isdigit():
+                return int(value)
+        return 0
+
+    def ended(self) -> None:
+        """The app returned, or was cancelled because the visitor left: count what was sent."""
+        start = self._start
+        if start is None:
+            return
+        declared = self._declared() if self._range is None else self.sent
+        self._site.recorder.origin(
+            self._target(),
+            sent=self.sent,
+            whole=start["status"] == 200 and self._range is None,
+            aborted=bool(declared) and self.sent < declared,
+            status=start["status"],
+        )
+
+    def _target(self) -> str:
+        path = quote(self._path, safe=PATH_SAFE)
+        query = self._scope.get("query_string", b"").decode("latin-1")
+        return f"{path}?{query}" if query else path
