@@ -33,7 +33,7 @@ __all__ = ["BrowserError", "BrowserMissing", "Browsers", "Note", "Visitor", "Wai
 HERE = Path(__file__).parent
 
 
-_GIVEN_UP = "Failed to load ‘’. A ServiceWorker intercepted the request"
+_GIVEN_UP = "Failed to load \u2018\u2019. A ServiceWorker intercepted the request"
 """What Firefox says of a request that its own player gave up (a seek) before the worker's answer
 was through: by then it has no URL to name. One that failed is named."""
 
