@@ -273,7 +273,7 @@ class _Parts:
             self.assets = assets.Assets(config, socket=bool(site._socket))
         except P2PCDNError as error:
             log.error("p2pcdn does nothing: %s", error)
-        self.recorder = Recorder(config, folder=folder)
+        self.recorder = Recorder(config, folder=folder, secret=secret)
         self.library = Library(config, site.origin, folder=folder, shareable=site.local)
         self.hub: Hub = open_hub(config, secret=secret, site=str(folder))
         ice = Ice(config)

@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from p2pcdn.stats.report import Part
 
-__all__ = ["MAX_PARTS", "MAX_PATHS", "Batch"]
+__all__ = ["MAX_PARTS", "MAX_PATHS", "Batch", "Heard"]
 
 MAX_PARTS = 50_000
 MAX_PATHS = 10_000
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The latest report of a view about a content, and how long it has waited here."""
+
+    part: Part
+    size: int
+    """Bytes of the content."""
+    since: float
+    """Unix time at which the first of the reports came that wait in this one."""
+    first_seq: int
+    """Its number..."""
+    idle_s: int
+    """...and how long the view was silent before it."""
+
+
 @dataclass(slots=True)
 class Batch:
-    """Waits in memory for the next write, or for the disk to have room again."""
+    """Waits in memory for the next write, or for the store to be there again."""
 
     origin: dict[str, list[int]] = field(default_factory=dict)
     """Target -> [responses, whole, aborted, bytes], as `fields.ORIGIN`."""
-    parts: dict[tuple[bytes, str], tuple[Part, int]] = field(default_factory=dict)
-    """(view, key) -> its latest report and the content's size."""
+    parts: dict[tuple[bytes, str], Heard] = field(default_factory=dict)
+    """By view and key."""
     dropped: Counter[str] = field(default_factory=Counter)
     """Parts of reports that were not believed, by reason."""
+    id: str = field(default_factory=lambda: secrets.token_hex(8))
+    """A store that cannot tell whether it has this batch is asked by that name."""
 
     def __bool__(self) -> bool:
         return bool(self.origin or self.parts or self.dropped)
@@ -40,20 +58,25 @@ class Batch:
         row[2] += aborted
         row[3] += sent
 
-    def add_part(self, part: Part, size: int) -> None:
-        at = (part.view, part.key)
-        before = self.parts.get(at)
-        if before is not None and before[0].seq > part.seq:
-            return  # reports are cumulative: a late, older one says nothing new
-        if before is None and len(self.parts) >= MAX_PARTS:
-            self.dropped["flood"] += 1
-            return
-        self.parts[at] = (part, size)
+    def add_part(self, part: Part, size: int, *, now: float) -> None:
+        self._add(Heard(part, size, now, part.seq, part.idle_s))
 
-    def add(self, older: Batch) -> None:
-        """Take back a batch that could not be written."""
-        for target, (responses, whole, aborted, sent) in older.origin.items():
+    def _add(self, heard: Heard) -> None:
+        at = (heard.part.view, heard.part.key)
+        before = self.parts.get(at)
+        if before is None:
+            if len(self.parts) >= MAX_PARTS:
+                self.dropped["flood"] += 1
+            else:
+                self.parts[at] = heard
+        elif before.part.seq <= heard.part.seq:
+            # Reports are cumulative: the later one says it all.
+            self.parts[at] = replace(before, part=heard.part, size=heard.size)
+
+    def add(self, newer: Batch) -> None:
+        """Go on from a batch that could not be written."""
+        for target, (responses, whole, aborted, sent) in newer.origin.items():
             self.add_origin(target, sent, whole, aborted, responses)
-        for part, size in older.parts.values():
-            self.add_part(part, size)
-        self.dropped.update(older.dropped)
+        for heard in newer.parts.values():
+            self._add(heard)
+        self.dropped.update(newer.dropped)

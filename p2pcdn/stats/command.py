@@ -20,7 +20,7 @@ from typing import Any
 from p2pcdn.config import Config
 from p2pcdn.errors import P2PCDNError
 from p2pcdn.stats.render import as_csv, as_text
-from p2pcdn.stats.source import NothingYet, read_local, read_remote
+from p2pcdn.stats.source import NothingYet, read_local, read_redis, read_remote
 from p2pcdn.stats.summary import Summary
 from p2pcdn.stats.when import ALLOWED, parse_when
 
@@ -28,7 +28,8 @@ __all__ = ["add_arguments", "run"]
 
 _EPILOG = """\
 exit codes: 0 printed; 1 nothing has been counted yet; 2 wrong usage or the numbers cannot be
-had. Without --url it reads the store of the site in this working directory (or --data-dir).
+had. Without --url it reads the store of the site in this working directory (or --data-dir), which
+with the option redis_url is in Redis: the sum of all machines.
 """
 
 
@@ -118,6 +119,10 @@ def _read(args: argparse.Namespace, config: Config) -> Summary:
         token = args.token or config.stats_token
         return read_remote(
             args.url, mount=config.mount, token=token, since=since, until=until, top=args.top
+        )
+    if config.redis_url is not None and not args.data_dir:
+        return read_redis(
+            config.redis_url, config.secret, since=since, until=until, top=args.top, now=now
         )
     folder = Path(args.data_dir).expanduser().absolute() if args.data_dir else config.folder()
     return read_local(folder, since=since, until=until, top=args.top, now=now)

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-__all__ = ["CONFIRMED", "FIELDS", "ORIGIN", "REPORTED", "STARTUP_BOUNDS_MS", "startup_bound"]
+__all__ = [
+    "CONFIRMED",
+    "DAY",
+    "FIELDS",
+    "HOUR",
+    "MINUTE",
+    "ORIGIN",
+    "REPORTED",
+    "STARTUP_BOUNDS_MS",
+    "startup_bound",
+]
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
+"""Seconds; what is counted is kept by minute at first."""
 
 ORIGIN = ("origin_requests", "origin_whole", "origin_aborted", "origin_sent")
 """Counted by the middleware itself; `origin_sent` is bytes, the others are responses."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -11,6 +10,7 @@ from typing import Any
 
 from p2pcdn.stats.metrics import MAX_CONTENT_LABELS, Metric, metrics
 from p2pcdn.stats.recorder import Recorder
+from p2pcdn.stats.store import StoreError
 from p2pcdn.stats.summary import Counts, Summary
 
 __all__ = ["register"]
@@ -67,7 +67,7 @@ class _Cache:
                     summary = self._recorder.all_time(MAX_CONTENT_LABELS)
                     found = metrics(summary, {}, version=self._version)
                     self._found = {metric.name: metric for metric in found}
-                except sqlite3.Error as error:
+                except StoreError as error:
                     log.debug("metrics: the store cannot be read (%s)", error)
                 self._at = time.monotonic()
             return self._found

@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import logging
 import os
-import sqlite3
 import threading
 import time
 import weakref
@@ -18,11 +17,8 @@ from cachetools import LRUCache
 
 from p2pcdn.config import Config
 from p2pcdn.stats.batch import Batch
-from p2pcdn.stats.live import read_live
-from p2pcdn.stats.plausible import Limits
-from p2pcdn.stats.read import all_time, read_summary
 from p2pcdn.stats.report import NO_KEY, Malformed, display_path, parse
-from p2pcdn.stats.store import Store
+from p2pcdn.stats.store import Store, StoreError, open_store
 from p2pcdn.stats.summary import Summary
 
 __all__ = ["Recorder"]
@@ -36,9 +32,10 @@ class Recorder:
     """What one process counts. Thread-safe, and safe to make before a fork.
 
     Args:
-        config: `stats_retention_days` and `upload_limit` are read.
-        folder: Where the store is (`Config.folder()`); None keeps it in memory.
-        clock: Unix time in seconds.
+        config: `redis_url`, `stats_retention_days` and `upload_limit` are read.
+        folder: Where the SQLite file is (`Config.folder()`); None keeps it in memory.
+        secret: The site's, the same on all machines; names it in Redis.
+        clock: Unix time in seconds; default: this machine's, or that of Redis.
         flush_every_s: Longest time that counts wait in memory.
     """
 
@@ -47,18 +44,16 @@ class Recorder:
         config: Config,
         *,
         folder: Path | None,
-        clock: Callable[[], float] = time.time,
+        secret: bytes | None = None,
+        clock: Callable[[], float] | None = None,
         flush_every_s: float = FLUSH_EVERY_S,
     ) -> None:
         self._config = config
         self._folder = folder
-        self._clock = clock
+        self._secret = secret
+        self._server_time = clock is None
+        self._clock = clock or time.time
         self._every = flush_every_s
-        limits = Limits()
-        if config.upload_limit is not None:
-            # A token bucket lets a little more through than its rate: half again is generous.
-            limits = Limits(upload_bps=config.upload_limit * 1.5 + 64 * 1024)
-        self._limits = limits
         self._fresh()
         self._atexit = _closer(weakref.ref(self))
         atexit.register(self._atexit)
@@ -74,13 +69,15 @@ class Recorder:
         self._stop = threading.Event()
         self._sizes: LRUCache[str, int] = LRUCache(maxsize=10_000)
         self._complaints: set[str] = set()
-        self._store = Store(
-            self._folder, limits=self._limits, retention_days=self._config.stats_retention_days
+        self._unsure: Batch | None = None
+        self._store: Store = open_store(
+            self._config, self._folder, secret=self._secret, server_time=self._server_time
         )
 
     def _forked(self) -> None:
         # The parent's connection must be neither used nor closed here (SQLite, "How To
         # Corrupt", 2.6), so it must not be collected either.
+        self._store.abandon()
         _inherited.append(self._store)
         self._fresh()
 
@@ -150,7 +147,7 @@ class Recorder:
             if content_url is not None and part.key and (url := content_url(part.key)) is not None:
                 part = part.at(display_path(url))
             with self._lock:
-                self._batch.add_part(part, size)
+                self._batch.add_part(part, size, now=self._clock())
         self._tick()
 
     def drop(self, reason: str) -> None:
@@ -171,12 +168,21 @@ class Recorder:
                 batch, self._batch = self._batch, Batch()
                 self._flushed = time.monotonic()
             try:
+                if self._unsure is not None:
+                    # As it was: the store knows by its name whether it has it.
+                    self._store.write(self._unsure, now=self._clock())
+                    self._unsure = None
                 self._store.write(batch, now=self._clock())
-            except sqlite3.Error as error:
+            except StoreError as error:
                 self._complain(error)
+                if error.unsure and self._unsure is None:
+                    self._unsure = batch
+                    return
                 with self._lock:
                     newer, self._batch = self._batch, batch
                     self._batch.add(newer)
+            else:
+                self._content()
 
     def close(self) -> None:
         """Write a last time and let go of the file; counting again opens it again."""
@@ -186,16 +192,21 @@ class Recorder:
             self._store.close()
         atexit.unregister(self._atexit)
 
-    def _complain(self, error: sqlite3.Error) -> None:
+    def _complain(self, error: StoreError) -> None:
         reason = str(error)
         if reason not in self._complaints:
             self._complaints.add(reason)
             log.warning(
                 "statistics cannot be written to %s (%s): they wait in memory and are tried "
                 "again; the site serves on",
-                self._store.path,
+                self._store.name,
                 reason,
             )
+
+    def _content(self) -> None:
+        if self._complaints:
+            self._complaints.clear()
+            log.warning("statistics are written to %s again", self._store.name)
 
     def _tick(self) -> None:
         if self._timer is None:
@@ -225,30 +236,47 @@ class Recorder:
         """What all server workers counted between two Unix times; `top` limits the contents.
 
         Raises:
-            sqlite3.Error: The store cannot be read.
+            StoreError: The store cannot be read.
         """
         self.flush()
-        with self._writing, self._store.reading() as connection:
-            return read_summary(connection, now=self._clock(), since=since, until=until, top=top)
+        with self._writing:
+            return self._store.summary(self._clock(), since, until, top)
 
     def all_time(self, top: int | None = None) -> Summary:
         """Sums that only ever grow, for counters.
 
         Raises:
-            sqlite3.Error: The store cannot be read.
+            StoreError: The store cannot be read.
         """
         self.flush()
-        with self._writing, self._store.reading() as connection:
-            return all_time(connection, now=self._clock(), top=top)
+        with self._writing:
+            return self._store.all_time(self._clock(), top)
+
+    def export(self, top: int, work: Callable[[Summary, dict[str, float]], None]) -> bool:
+        """For OpenTelemetry: `work` gets what `all_time` says, and what was exported until now
+        by all who share the store, to be changed in place.
+
+        Returns:
+            False where another process exports: `work` was not called.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        self.flush()
+        with self._writing, self._store.exporter() as exported:
+            if exported is None:
+                return False
+            work(self._store.all_time(self._clock(), top), exported)
+            return True
 
     def live(self) -> dict[str, Any]:
         """Who watches what now and who is linked to whom, without ids: see `live.py`.
 
         Raises:
-            sqlite3.Error: The store cannot be read.
+            StoreError: The store cannot be read.
         """
-        with self._writing, self._store.reading() as connection:
-            return read_live(connection, now=self._clock())
+        with self._writing:
+            return self._store.live(self._clock())
 
     @property
     def clock(self) -> Callable[[], float]:

@@ -1,4 +1,4 @@
-"""Where `p2pcdn stats` has its numbers from: the local store, or a site over HTTP."""
+"""Where `p2pcdn stats` has its numbers from: the local store, Redis, or a site over HTTP."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from p2pcdn.errors import P2PCDNError
-from p2pcdn.stats.read import read_summary
-from p2pcdn.stats.schema import FILE_NAME
+from p2pcdn.stats.plausible import Limits
+from p2pcdn.stats.sqlite_read import read_summary
+from p2pcdn.stats.sqlite_schema import FILE_NAME
+from p2pcdn.stats.store import StoreError, shared_name
 from p2pcdn.stats.summary import Summary
 
-__all__ = ["NothingYet", "Unreachable", "read_local", "read_remote"]
+__all__ = ["NothingYet", "Unreachable", "read_local", "read_redis", "read_remote"]
 
 _TIMEOUT_S = 10.0
 _MAX_ANSWER_BYTES = 32 * 1024 * 1024
@@ -75,6 +77,55 @@ def _advice(path: Path, error: Exception) -> str:
         f"{path} cannot be read ({text}). Run this as the user that the site runs as, or ask "
         "the running site with --url and --token."
     )
+
+
+def read_redis(
+    url: str, secret: str | None, *, since: float, until: float | None, top: int | None, now: float
+) -> Summary:
+    """Read what all machines of a site have counted.
+
+    Args:
+        url: The option `redis_url`.
+        secret: The option `secret`; None: the only site in that Redis.
+
+    Raises:
+        NothingYet: Nothing has been counted there.
+        Unreachable: Redis does not answer, or there are several sites.
+    """
+    try:
+        from redis.exceptions import RedisError
+
+        from p2pcdn.stats.redis_store import RedisStore, connect, sites
+    except ModuleNotFoundError as error:
+        raise Unreachable(
+            'the option redis_url needs redis: pip install "p2pcdn[redis]"'
+        ) from error
+    try:
+        with connect(url) as client:
+            known = sites(client)
+    except (RedisError, OSError, ValueError) as error:
+        raise Unreachable(
+            f"Redis (the option redis_url) does not answer: {error}. Is it running, and may this "
+            "machine reach it?"
+        ) from error
+    site = shared_name(secret.encode()) if secret else next(iter(known), "")
+    if not secret and len(known) > 1:
+        raise Unreachable(
+            f"{len(known)} sites keep statistics in that Redis: give this one's `secret` "
+            "(P2PCDN_SECRET), or ask the running site with --url and --token."
+        )
+    if site not in known:
+        raise NothingYet(
+            "no statistics of this site in Redis yet (the option redis_url). Has it the same "
+            "`secret` as here? Else ask the running site with --url and --token."
+        )
+    store = RedisStore(url, site, limits=Limits(), retention_days=1, server_time=True)
+    try:
+        return store.summary(now, since, until, top)
+    except StoreError as error:
+        raise Unreachable(f"the statistics in Redis cannot be read: {error}") from error
+    finally:
+        store.close()
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

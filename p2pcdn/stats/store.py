@@ -1,145 +1,108 @@
-"""The store's file: opened late, opened again when it comes back, made anew when corrupt."""
+"""Where statistics are kept: an interface with two implementations, SQLite and Redis.
+
+Both pass one suite of tests (tests/stats/: every test with the `site` fixture runs over both).
+"""
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import sqlite3
-import time
-from collections.abc import Iterator
+import hashlib
 from pathlib import Path
+from typing import Any, Protocol
 
-from p2pcdn.sqlite import open_database
+from p2pcdn.config import Config
+from p2pcdn.errors import ConfigError, P2PCDNError
 from p2pcdn.stats.batch import Batch
-from p2pcdn.stats.fields import FIELDS
 from p2pcdn.stats.plausible import Limits
-from p2pcdn.stats.rollup import EVERY_S, maintain
-from p2pcdn.stats.schema import FILE_NAME, SCHEMA, UPSERT_BUCKET, UPSERT_TALLY
-from p2pcdn.stats.write import write
+from p2pcdn.stats.summary import Summary
 
-__all__ = ["Store"]
-
-log = logging.getLogger("p2pcdn.stats")
-
-_REOPEN_S = 60.0
-_LOCK_TIMEOUT_S = 2.0
+__all__ = ["Store", "StoreError", "open_store", "shared_name"]
 
 
-class Store:
-    """One process's hand on the shared file. Not thread-safe: the recorder locks."""
+class StoreError(P2PCDNError):
+    """The store cannot be read or written now: locked, full, corrupt, unreachable.
 
-    def __init__(self, folder: Path | None, *, limits: Limits, retention_days: int) -> None:
-        self.path = None if folder is None else folder / FILE_NAME
-        self._limits = limits
-        self._retention_days = retention_days
-        self._connection: sqlite3.Connection | None = None
-        self._in_memory = False
-        self._file: tuple[int, int] | None = None
-        self._opened = 0.0
-        self._maintained = float("-inf")
+    Attributes:
+        unsure: It may have taken the batch; asked again with the same batch, it knows.
+    """
+
+    def __init__(self, message: str, *, unsure: bool = False) -> None:
+        super().__init__(message)
+        self.unsure = unsure
+
+
+class Store(Protocol):
+    """One process's hand on what several share. Not thread-safe: the recorder locks.
+
+    Every method may raise `StoreError`. Times are Unix seconds.
+    """
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
 
     def write(self, batch: Batch, *, now: float) -> None:
-        """Add a batch; roll up when it is time.
+        """Add a batch, all of it or nothing, and never twice; tidy up when it is time."""
 
-        Raises:
-            sqlite3.Error: It was not written.
+    def summary(self, now: float, since: float, until: float | None, top: int | None) -> Summary:
+        """Everything from `since` to `until` (default now), with the `top` contents.
+
+        Data older than two days is kept by the hour or the day: a bucket that overlaps the range
+        counts in full.
         """
-        connection = self._open()
-        try:
-            due = time.monotonic() - self._maintained > EVERY_S
-            if batch or due:  # an empty batch still ends what is too old
-                write(connection, batch, now=now, limits=self._limits)
-            if due:
-                self._maintained = time.monotonic()
-                maintain(connection, now=now, retention_days=self._retention_days)
-        except sqlite3.OperationalError:
-            raise  # locked, full, read-only: the file may be fine again in a moment
-        except sqlite3.DatabaseError:
-            self.close()  # corrupt: the next opening moves it aside
-            raise
 
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection within one read transaction: all queries see the same moment."""
-        connection = self._open()
-        try:
-            connection.execute("BEGIN")
-            yield connection
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError:
-            self.close()
-            raise
-        finally:
-            if connection is self._connection and connection.in_transaction:
-                connection.execute("ROLLBACK")
+    def all_time(self, now: float, top: int | None) -> Summary:
+        """The sums since the store was made; they never go down, whatever is tidied away."""
+
+    def live(self, now: float) -> dict[str, Any]:
+        """See `live.picture`."""
+
+    def exporter(self) -> contextlib.AbstractContextManager[dict[str, float] | None]:
+        """For OpenTelemetry: of all who share the store only one exports at a time.
+
+        Yields what the exporters before had exported, to be changed in place; None in every
+        process but the one.
+        """
+
+    def abandon(self) -> None:
+        """This process is a fork: close what must not stay open in it, and use nothing."""
 
     def close(self) -> None:
-        if self._connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.close()
-            self._connection = None
+        """Let go of files and connections; what is asked later opens them again."""
 
-    def _open(self) -> sqlite3.Connection:
-        if self._connection is not None and not self._in_memory and self._identity() != self._file:
-            self.close()  # deleted, or moved aside by another worker that found it corrupt
-        due = self._in_memory and time.monotonic() - self._opened > _REOPEN_S
-        if self._connection is not None and not due:
-            return self._connection
-        before, self._opened = self._connection, time.monotonic()
-        connection = open_database(self.path, SCHEMA, timeout_s=_LOCK_TIMEOUT_S)
-        in_memory = self.path is not None and _is_in_memory(connection)
-        if before is not None:
-            if in_memory:
-                connection.close()
-                return before
-            _carry_over(before, connection)
-            before.close()
-            log.warning("%s can be used again: statistics are kept there", self.path)
-        self._connection, self._in_memory = connection, in_memory
-        self._file = self._identity()
-        return connection
 
-    def _identity(self) -> tuple[int, int] | None:
+def shared_name(secret: bytes) -> str:
+    """What a site is called in Redis; the same on all of its machines."""
+    return hashlib.sha256(b"p2pcdn stats 1|" + hashlib.sha256(secret).digest()).hexdigest()[:16]
+
+
+def open_store(
+    config: Config, folder: Path | None, *, secret: bytes | None, server_time: bool
+) -> Store:
+    """The store of a site; no I/O yet.
+
+    Args:
+        config: `redis_url` decides; `stats_retention_days` and `upload_limit` are read.
+        folder: Where SQLite's file is; None keeps it in memory.
+        secret: The site's; names it in Redis.
+        server_time: In Redis, go by its clock rather than by those of many machines.
+    """
+    limits = Limits()
+    if config.upload_limit is not None:
+        # A token bucket lets a little more through than its rate: half again is generous.
+        limits = Limits(upload_bps=config.upload_limit * 1.5 + 64 * 1024)
+    days = config.stats_retention_days
+    if config.redis_url is not None:
         try:
-            stat = self.path.stat() if self.path is not None else None
-        except OSError:
-            return None
-        return None if stat is None else (stat.st_dev, stat.st_ino)
+            from p2pcdn.stats.redis_store import RedisStore
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                'the option redis_url needs redis: pip install "p2pcdn[redis]"'
+            ) from error
+        site = shared_name(secret or (config.secret or "").encode())
+        return RedisStore(
+            config.redis_url, site, limits=limits, retention_days=days, server_time=server_time
+        )
+    from p2pcdn.stats.sqlite_store import SqliteStore
 
-
-def _is_in_memory(connection: sqlite3.Connection) -> bool:
-    return not any(row[2] for row in connection.execute("PRAGMA database_list"))
-
-
-def _carry_over(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
-    """Add what was counted in memory to the file, where the same content has another id."""
-    target.execute("BEGIN IMMEDIATE")
-    try:
-        ids: dict[int, int] = {}
-        for content, path, size in source.execute("SELECT id, path, size FROM contents"):
-            target.execute(
-                "INSERT OR IGNORE INTO contents (path, size) VALUES (?, ?)", (path, size)
-            )
-            (ids[content],) = target.execute(
-                "SELECT id FROM contents WHERE path = ?", (path,)
-            ).fetchone()
-        names = ", ".join(FIELDS)
-        for res, ts, content, *row in source.execute(
-            f"SELECT res, ts, content, {names} FROM buckets"
-        ):
-            target.execute(UPSERT_BUCKET, (res, ts, ids[content], *row))
-        for res, ts, content, *tally in source.execute("SELECT * FROM tallies"):
-            target.execute(UPSERT_TALLY, (res, ts, ids[content], *tally))
-        for key, content, seen in source.execute("SELECT * FROM keys"):
-            target.execute("INSERT OR IGNORE INTO keys VALUES (?, ?, ?)", (key, ids[content], seen))
-        for view, key, content, *state in source.execute("SELECT * FROM views"):
-            target.execute(
-                "INSERT OR IGNORE INTO views VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (view, key, ids[content], *state),
-            )
-        target.execute("COMMIT")
-    except BaseException:
-        if target.in_transaction:
-            target.execute("ROLLBACK")
-        raise
+    return SqliteStore(folder, limits=limits, retention_days=days)

@@ -1,25 +1,39 @@
-"""One batch into the store, in one transaction: differences, bounds, confirmation.
+"""What a batch adds to the statistics: differences, bounds, confirmation. Pure but for `Tables`.
 
 Every server worker does this for what it heard itself. What several of them need to agree on
-(the last cumulative numbers of a view, the open claims) is read and written inside the
-transaction, so it does not matter which worker a report reaches.
+(the last cumulative numbers of a view, the open claims) is read and written by way of `Tables`,
+inside one transaction of the store, so it does not matter which worker, or which machine, a
+report reaches.
 """
 
 from __future__ import annotations
 
-import json
-import sqlite3
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
 
-from p2pcdn.stats.batch import Batch
-from p2pcdn.stats.fields import FIELDS, ORIGIN, REPORTED, startup_bound
-from p2pcdn.stats.ledger import TOLERANCE, WINDOW_S, Entry, match
+from p2pcdn.stats.batch import Batch, Heard
+from p2pcdn.stats.fields import FIELDS, MINUTE, ORIGIN, REPORTED, startup_bound
+from p2pcdn.stats.ledger import TOLERANCE, Entry, match
 from p2pcdn.stats.plausible import Limits, impossible
 from p2pcdn.stats.report import NO_KEY, Part, display_path
-from p2pcdn.stats.schema import ALL_TIME, MINUTE, OTHER, SITE, UPSERT_BUCKET, UPSERT_TALLY
 
-__all__ = ["MAX_CONTENTS", "MAX_VIEWS", "VIEW_IDLE_S", "write"]
+__all__ = [
+    "MAX_CONTENTS",
+    "MAX_VIEWS",
+    "OTHER",
+    "SITE",
+    "VIEW_IDLE_S",
+    "Tables",
+    "View",
+    "add_batch",
+]
+
+SITE = 0
+"""Content 0: what belongs to no content, e.g. reports that were dropped."""
+OTHER = 1
+"""Content 1: everything above the ceiling on distinct contents."""
 
 MAX_CONTENTS = 5_000
 MAX_VIEWS = 100_000
@@ -27,74 +41,134 @@ VIEW_IDLE_S = 30 * 60
 """A view that is silent for this long is forgotten..."""
 FORGOTTEN_S = 20 * 60
 """...and what a view says that was silent for longer than this is not counted a second time."""
+_SET_BACK_S = 60.0
+_AWAY_S = 20 * 60.0  # a store that can be written to is tidied every ten minutes
 
 _AT = {name: index for index, name in enumerate(FIELDS)}
 
 
-def write(connection: sqlite3.Connection, batch: Batch, *, now: float, limits: Limits) -> None:
-    """Add `batch` at time `now`; all of it or, when SQLite raises, nothing.
+@dataclass(slots=True)
+class View:
+    """What is known of one page view and content."""
 
-    Raises:
-        sqlite3.Error: Locked, full, corrupt.
-    """
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        _Writing(connection, now, limits).run(batch)
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+    content: int
+    seq: int
+    first: float
+    last: float
+    final: bool
+    links: int
+    held: float
+    tags: tuple[tuple[str, int], ...]
+    state: dict[str, dict[str, int]] = field(
+        default_factory=lambda: {"last": {}, "excused": {}, "causes": {}, "flags": {}}
+    )
 
 
-class _Writing:
-    def __init__(self, connection: sqlite3.Connection, now: float, limits: Limits) -> None:
-        self._db = connection
+class Tables(Protocol):
+    """A store within one transaction. Both stores pass one suite of tests."""
+
+    def view(self, view: bytes, key: str) -> View | None: ...
+
+    def count_views(self) -> int: ...
+
+    def keep_view(self, view: bytes, key: str, row: View, *, new: bool) -> None: ...
+
+    def forget_views(self, before: float) -> None:
+        """Forget views whose last report was before that time."""
+
+    def shift_views(self, by_s: float) -> None:
+        """Move the last report of all views; back in time their first one, too."""
+
+    def written(self, now: float) -> float | None:
+        """When anybody wrote last; from then on it is `now`."""
+
+    def content_of(self, key: str) -> int | None:
+        """The content of a content key."""
+
+    def keep_key(self, key: str, content: int, size: int, now: float) -> None: ...
+
+    def content(self, path: str) -> int:
+        """The number of a path; a new one up to `MAX_CONTENTS`, else `OTHER`."""
+
+    def claims(self, content: int) -> Iterable[Entry]:
+        """What is open of a content (`ledger.py`)."""
+
+    def keep_claims(self, content: int, entries: Iterable[Entry]) -> None: ...
+
+    def end_claims(self, now: float) -> Iterable[tuple[int, int]]:
+        """Drop entries older than `WINDOW_S`, and those of a wrong clock's future: content and
+        the bytes that nobody said that he sent."""
+
+    def add(self, ts: int, content: int, row: list[int]) -> None:
+        """Add to the sums (`FIELDS`) of the minute at `ts` and of all time."""
+
+    def tally(self, ts: int, content: int, kind: str, name: str, n: int) -> None: ...
+
+
+def add_batch(tables: Tables, batch: Batch, *, now: float, limits: Limits) -> None:
+    """Add `batch` at time `now`."""
+    _Adding(tables, now, limits).run(batch)
+
+
+class _Adding:
+    def __init__(self, tables: Tables, now: float, limits: Limits) -> None:
+        self._tables = tables
         self._now = now
         self._ts = int(now) // MINUTE * MINUTE
         self._limits = limits
         self._sums: dict[tuple[int, int], list[int]] = {}
         self._tallies: dict[tuple[int, str, str], int] = defaultdict(int)
-        self._paths: dict[str, int] = {}
-        self._keys: dict[str, int] = {}
         self._open: dict[tuple[int, bytes], list[int]] = {}
         self._views = 0
 
     def run(self, batch: Batch) -> None:
         for target, numbers in batch.origin.items():
-            content = self._content(display_path(target)) if target else OTHER
+            content = self._tables.content(display_path(target)) if target else OTHER
             for name, number in zip(ORIGIN, numbers, strict=True):
                 self._add(content, name, number)
         for reason, number in batch.dropped.items():
             self._tallies[SITE, "dropped", reason] += number
-        self._expire()
+        for content, received in self._tables.end_claims(self._now):
+            self._add(content, "unconfirmed", received)
+        self._keep_age()
         if batch.parts:
-            (self._views,) = self._db.execute("SELECT count(*) FROM views").fetchone()
-        for part, size in batch.parts.values():
-            self._part(part, size)
+            self._views = self._tables.count_views()
+        for heard in batch.parts.values():
+            self._part(heard)
+        # After the reports: a view whose reports waited for the store was not silent.
+        self._tables.forget_views(self._now - VIEW_IDLE_S)
         self._confirm()
-        self._save()
+        for (ts, content), row in self._sums.items():
+            self._tables.add(ts, content, row)
+        for (content, kind, name), n in self._tallies.items():
+            self._tables.tally(self._ts, content, kind, name, n)
+
+    def _keep_age(self) -> None:
+        """A clock that jumps, or a store that nobody could write to, makes no view older: it
+        would be forgotten, and its past counted a second time."""
+        before = self._tables.written(self._now)
+        if before is not None and not -_SET_BACK_S < self._now - before < _AWAY_S:
+            self._tables.shift_views(self._now - before)
 
     # --- reports -----------------------------------------------------------------------
 
-    def _part(self, part: Part, size: int) -> None:
+    def _part(self, heard: Heard) -> None:
+        part, size = heard.part, heard.size
         direct = part.key == NO_KEY
         content = SITE if direct else self._keyed(part.key, part.path, size)
-        row = self._db.execute(
-            "SELECT seq, first, state FROM views WHERE view = ? AND key = ?",
-            (part.view, part.key),
-        ).fetchone()
+        row = self._tables.view(part.view, part.key)
+        new = row is None
         if row is None:
             if self._views >= MAX_VIEWS:
                 # Rather not counted than an honest view forgotten and counted twice.
                 self._tallies[SITE, "dropped", "flood"] += 1
                 return
             self._views += 1
-            seq, first, state = -1, self._now, _fresh()
-        else:
-            seq, first, state = row[0], row[1], json.loads(row[2])
-            if part.seq <= seq:
-                return
+            first = min(self._now, heard.since)
+            row = View(content, -1, first, self._now, False, 0, 0.0, ())
+        elif part.seq <= row.seq:
+            return
+        first, state = row.first, row.state
         numbers = {n: max(part.numbers[n], state["last"].get(n, 0)) for n in part.numbers}
         causes = {
             name: max(part.causes.get(name, 0), state["causes"].get(name, 0))
@@ -112,7 +186,8 @@ class _Writing:
                 limits=self._limits,
             )
         )
-        if row is None and part.seq > 1 and part.idle_s > FORGOTTEN_S:
+        silent_s = heard.idle_s + max(0.0, self._now - heard.since)
+        if new and heard.first_seq > 1 and silent_s > FORGOTTEN_S:
             # Silent for so long that it was forgotten: all but the last bit is counted already.
             reason = "forgotten view"
         if reason is None:
@@ -122,28 +197,14 @@ class _Writing:
             self._tallies[SITE, "dropped", reason] += 1
             for name, n in numbers.items():
                 excused[name] = excused.get(name, 0) + n - state["last"].get(name, 0)
-            state["flags"] = {"view": 1, "startup": 1} if row is None else state["flags"]
+            state["flags"] = {"view": 1, "startup": 1} if new else state["flags"]
             for name, n in causes.items():
                 at = f"cause {name}"
                 excused[at] = excused.get(at, 0) + n - state["causes"].get(name, 0)
         state["last"], state["causes"] = numbers, causes
-        now_known = (
-            content,
-            part.seq,
-            first,
-            self._now,
-            part.final,
-            part.links,
-            part.held,
-            _dumps(part.tags),
-            _dumps(state),
-            part.view,
-            part.key,
-        )
-        if row is None:
-            self._db.execute(_INSERT_VIEW, now_known)
-        else:
-            self._db.execute(_UPDATE_VIEW, now_known)
+        row.content, row.seq, row.last, row.final = content, part.seq, self._now, part.final
+        row.links, row.held, row.tags = part.links, part.held, part.tags
+        self._tables.keep_view(part.view, part.key, row, new=new)
 
     def _count(
         self,
@@ -180,80 +241,25 @@ class _Writing:
             self._add(content, "startup_ms", int(startup))
             self._tallies[content, "startup", startup_bound(startup)] += 1
 
-    # --- confirmation ------------------------------------------------------------------
-
     def _confirm(self) -> None:
         touched: dict[int, list[tuple[bytes, list[int]]]] = defaultdict(list)
         for (content, view), numbers in self._open.items():
             touched[content].append((view, numbers))
         for content, fresh in touched.items():
-            entries = [
-                Entry(*row)
-                for row in self._db.execute(
-                    "SELECT ts, view, received, sent FROM ledger WHERE content = ?", (content,)
-                )
-            ]
+            entries = [*self._tables.claims(content)]
             entries += [Entry(self._ts, view, n[0], n[1]) for view, n in fresh]
             result = match(entries)
             for ts, credited in result.credited.items():
                 self._add(content, "from_peers", credited, ts=ts)
-            self._db.execute("DELETE FROM ledger WHERE content = ?", (content,))
-            self._db.executemany(
-                "INSERT INTO ledger VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
-                "received = received + excluded.received, sent = sent + excluded.sent",
-                [(content, e.ts, e.view, e.received, e.sent) for e in result.left],
-            )
-
-    def _expire(self) -> None:
-        # abs(): rows that a wrong clock put into the future must go as well.
-        late = "abs(? - ts) > ?"
-        values = (self._now, WINDOW_S)
-        for content, received in self._db.execute(
-            f"SELECT content, sum(received) FROM ledger WHERE {late} GROUP BY content", values
-        ).fetchall():
-            self._add(content, "unconfirmed", received)
-        self._db.execute(f"DELETE FROM ledger WHERE {late}", values)
-        self._db.execute("DELETE FROM views WHERE last < ?", (self._now - VIEW_IDLE_S,))
-        # The clock was set back: a view stays as old as it was, or it would count twice.
-        self._db.execute(
-            "UPDATE views SET first = first - (last - :now), last = :now WHERE last > :now + 60",
-            {"now": self._now},
-        )
-
-    # --- contents ----------------------------------------------------------------------
+            self._tables.keep_claims(content, result.left)
 
     def _keyed(self, key: str, path: str, size: int) -> int:
-        known = self._keys.get(key)
-        if known is not None:
-            return known
-        row = self._db.execute("SELECT content FROM keys WHERE key = ?", (key,)).fetchone()
-        if row is not None:
-            self._keys[key] = int(row[0])
-            return int(row[0])
-        content = self._content(path if path.startswith("/") else f"content {key[:12]}")
-        if content != OTHER:
-            self._db.execute("INSERT INTO keys VALUES (?, ?, ?)", (key, content, int(self._now)))
-            self._db.execute("UPDATE contents SET size = ? WHERE id = ?", (size, content))
+        content = self._tables.content_of(key)
+        if content is None:
+            content = self._tables.content(path if path.startswith("/") else f"content {key[:12]}")
+            if content != OTHER:
+                self._tables.keep_key(key, content, size, self._now)
         return content
-
-    def _content(self, path: str) -> int:
-        known = self._paths.get(path)
-        if known is None:
-            row = self._db.execute("SELECT id FROM contents WHERE path = ?", (path,)).fetchone()
-            if row is None:
-                (count,) = self._db.execute("SELECT count(*) FROM contents").fetchone()
-                if count >= MAX_CONTENTS:
-                    known = OTHER
-                else:
-                    made = self._db.execute("INSERT INTO contents (path) VALUES (?)", (path,))
-                    assert made.lastrowid is not None
-                    known = made.lastrowid
-            else:
-                known = int(row[0])
-            self._paths[path] = known
-        return known
-
-    # --- sums --------------------------------------------------------------------------
 
     def _add(self, content: int, name: str, number: int, *, ts: int | None = None) -> None:
         if number:
@@ -263,25 +269,9 @@ class _Writing:
                 row = self._sums[at] = [0] * len(FIELDS)
             row[_AT[name]] += number
 
-    def _save(self) -> None:
-        for (ts, content), row in self._sums.items():
-            self._db.execute(UPSERT_BUCKET, (MINUTE, ts, content, *row))
-            self._db.execute(UPSERT_BUCKET, (ALL_TIME, 0, content, *row))
-        for (content, kind, name), n in self._tallies.items():
-            self._db.execute(UPSERT_TALLY, (MINUTE, self._ts, content, kind, name, n))
-            self._db.execute(UPSERT_TALLY, (ALL_TIME, 0, content, kind, name, n))
 
-
-_dumps = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
-_COLUMNS = ("content", "seq", "first", "last", "final", "links", "held", "tags", "state")
-_INSERT_VIEW = f"INSERT INTO views ({', '.join(_COLUMNS)}, view, key) VALUES ({'?, ' * 10}?)"
-_UPDATE_VIEW = f"UPDATE views SET {' = ?, '.join(_COLUMNS)} = ? WHERE view = ? AND key = ?"
 _MAX_DIRECT = 200
 
 
 def _impossible_direct(causes: Mapping[str, int]) -> str | None:
     return "more videos than a page has" if sum(causes.values()) > _MAX_DIRECT else None
-
-
-def _fresh() -> dict[str, dict[str, int]]:
-    return {"last": {}, "excused": {}, "causes": {}, "flags": {}}

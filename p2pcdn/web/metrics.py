@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ from p2pcdn import __version__
 from p2pcdn.config import Config
 from p2pcdn.stats import Recorder
 from p2pcdn.stats.metrics import MAX_CONTENT_LABELS, metrics, prometheus
+from p2pcdn.stats.store import StoreError
 from p2pcdn.web.access import Guard, refusal
 from p2pcdn.web.stats import coordinator_counts
 
@@ -33,7 +33,7 @@ def routes(
             return refused
         try:
             summary = await run_in_threadpool(recorder.all_time, MAX_CONTENT_LABELS)
-        except sqlite3.Error as error:
+        except StoreError as error:
             return refusal(503, "store", f"The statistics cannot be read now: {error}.")
         found = metrics(summary, await coordinator_counts(live), version=__version__)
         return Response(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import sqlite3
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ from p2pcdn.config import Config
 from p2pcdn.coordinator.admission import origin_allowed
 from p2pcdn.stats import Recorder
 from p2pcdn.stats.report import MAX_BODY_BYTES
+from p2pcdn.stats.store import StoreError
 from p2pcdn.stats.when import parse_when
 from p2pcdn.web.access import Guard, Throttle, client_address, refusal
 
@@ -94,7 +94,7 @@ def routes(
         try:
             summary = await run_in_threadpool(recorder.summary, since, until, top)
             swarm = await run_in_threadpool(recorder.live)
-        except sqlite3.Error as error:
+        except StoreError as error:
             return refusal(503, "store", f"The statistics cannot be read now: {error}.")
         return JSONResponse(
             {

@@ -6,16 +6,46 @@ from typing import Any
 
 import pytest
 
+from tests.browser.fixtures import missing
+from tests.servers.process import Missing
+from tests.servers.redis import Redis
 from tests.stats.support import MakeSite, Site
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What is so of every store is asked of each: a module says so with `BOTH_STORES`."""
+    if "kind" in metafunc.fixturenames and getattr(metafunc.module, "BOTH_STORES", False):
+        redis = pytest.param("redis", marks=pytest.mark.server)
+        metafunc.parametrize("kind", ["sqlite", redis], indirect=True)
+
+
 @pytest.fixture
-def make_site(tmp_path: Path) -> Iterator[MakeSite]:
-    """`make_site(**settings)`: another server worker over the same folder."""
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(getattr(request, "param", "sqlite"))
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Redis]:
+    """A real one; each test is another site in it."""
+    try:
+        server = Redis()
+    except Missing as error:
+        missing(error)
+        raise
+    with server:
+        yield server
+
+
+@pytest.fixture
+def make_site(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> Iterator[MakeSite]:
+    """`make_site(**settings)`: another server worker over the same store."""
     made: list[Site] = []
+    shared: dict[str, Any] = {}
+    if kind == "redis":
+        shared = {"redis_url": request.getfixturevalue("redis_server").url, "secret": str(tmp_path)}
 
     def make(folder: Path | None = tmp_path, **settings: Any) -> Site:
-        made.append(Site(folder, **settings))
+        made.append(Site(folder, **shared, **settings))
         return made[-1]
 
     yield make

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 import pytest
 
 from p2pcdn.stats.render import human_bytes, sparkline
-from p2pcdn.stats.schema import FILE_NAME
+from p2pcdn.stats.sqlite_schema import FILE_NAME
 from p2pcdn.stats.when import parse_when
 from tests.stats.support import MakeSite
 from tests.web.stats_site import serve

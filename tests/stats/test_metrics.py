@@ -16,6 +16,7 @@ from p2pcdn.stats import otel
 from p2pcdn.stats.metrics import metrics, prometheus
 from tests.stats.support import MakeSite, Site
 
+BOTH_STORES = True
 ROOT = Path(__file__).parents[2]
 LINE = re.compile(
     r'([a-z0-9_]+)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\[\\"n])*",?)*)\})? (-?[0-9.e+]+|\+Inf)'

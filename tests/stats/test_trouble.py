@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from p2pcdn.stats import rollup
-from p2pcdn.stats.schema import FILE_NAME
-from tests.stats.support import NOON, MakeSite, Site
+from p2pcdn.stats.sqlite_schema import FILE_NAME
+from tests.stats.support import MakeSite, Site
 
 DAY = 86400
 ROOT = Path(__file__).parents[2]
@@ -209,114 +208,3 @@ def test_counts_are_written_by_themselves_after_a_while(
     reader.clock.now = recorder.clock()
     assert reader.totals().origin_counted == 9
     recorder.close()
-
-
-# --- time --------------------------------------------------------------------------------------
-
-
-def fill(site: Site, days: int) -> int:
-    total = 0
-    for day in range(days):
-        for hour in (0, 6, 12):
-            site.send(100)
-            site.tell(f"{day}-{hour}", from_origin=50, startup_ms=120, causes={"urgent": 1})
-            total += 100
-            site.later(6 * 3600)
-        site.later(6 * 3600)
-    return total
-
-
-def test_minutes_become_hours_and_days_and_the_sums_stay_the_same(
-    site: Site,
-) -> None:
-    total = fill(site, 60)
-    summary = site.recorder.summary(0)
-    assert site.rows("SELECT DISTINCT res FROM buckets WHERE res > 0 ORDER BY 1") == [
-        (60,),
-        (3600,),
-        (86400,),
-    ]
-    assert summary.totals.origin_counted == total == 60 * 300
-    assert summary.totals.views == summary.startup["150"] == summary.causes["urgent"] == 180
-    assert sum(p.from_origin for p in summary.series) == total
-    assert summary.step_s % 86400 == 0
-
-
-def test_statistics_end_after_the_retention_time_and_counters_never_go_down(
-    make_site: MakeSite,
-) -> None:
-    site = make_site(stats_retention_days=10)
-    total = fill(site, 30)
-    everything = site.recorder.all_time().totals
-    site.recorder._store._maintained = float("-inf")
-    site.send(0)
-    site.recorder.flush()
-    assert site.totals().origin_counted <= 11 * 300
-    kept = site.recorder.all_time().totals
-    assert kept.origin_counted == everything.origin_counted == total
-    assert kept.views == everything.views == 90
-
-
-def test_a_content_that_is_gone_for_long_gives_its_place_away(make_site: MakeSite) -> None:
-    site = make_site(stats_retention_days=1)
-    for n in range(20):
-        site.send(5, f"/media/old-{n}.mp4")
-    site.later(5 * DAY)
-    site.send(1, "/media/new.mp4")
-    site.recorder._store._maintained = float("-inf")
-    site.recorder.flush()
-    paths = {row[0] for row in site.rows("SELECT path FROM contents")}
-    assert paths == {"(site)", "(others)", "/media/new.mp4"}
-    assert site.recorder.all_time().totals.origin_counted == 101
-
-
-def test_the_file_has_a_ceiling_however_many_contents_there_are(site: Site, tmp_path: Path) -> None:
-    for _ in range(30):
-        for n in range(40):
-            site.send(1, f"/media/{n}.mp4")
-        site.later(1800)
-    with sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None) as other:
-        assert rollup.maintain(other, now=site.clock.now, retention_days=400, max_rows=700)
-    other.close()
-    assert site.rows("SELECT count(*) FROM buckets")[0][0] <= 700
-    assert site.totals().origin_counted == 1200
-
-
-def test_a_clock_that_jumps_far_ahead_deletes_nothing(
-    site: Site, caplog: pytest.LogCaptureFixture
-) -> None:
-    site.send(100)
-    site.recorder.flush()
-    site.clock.now += 70 * 365 * DAY
-    site.recorder._store._maintained = float("-inf")
-    site.send(1)
-    site.recorder.flush()
-    site.clock.now = NOON + 60
-    assert site.totals().origin_counted == 100
-    assert "clock" in caplog.text
-
-
-def test_an_owner_is_told_when_the_clock_was_set_back(site: Site) -> None:
-    site.send(100)
-    site.tell("a", 1, from_origin=100)
-    site.recorder.flush()
-    site.clock.now -= 2 * 3600
-    site.send(50)
-    site.tell("a", 2, from_origin=150)
-    summary = site.recorder.summary(0)
-    assert summary.totals.origin_counted == 50
-    assert "clock" in [note.code for note in summary.notes]
-    site.clock.now += 3 * 3600
-    assert site.totals().origin_counted == site.totals().origin_reported == 150
-
-
-def test_a_site_that_was_off_for_a_season_tidies_up_a_day_later(site: Site, tmp_path: Path) -> None:
-    site.send(100)
-    site.later(0)
-    with sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None) as db:
-        later = NOON + 90 * DAY
-        assert not rollup.maintain(db, now=later, retention_days=30)
-        assert not rollup.maintain(db, now=later + 3600, retention_days=30)
-        assert rollup.maintain(db, now=later + DAY + 1, retention_days=30)
-        assert not db.execute("SELECT 1 FROM buckets WHERE res > 0").fetchall()
-    db.close()

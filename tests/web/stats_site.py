@@ -37,7 +37,7 @@ def app(
 def serve(folder: Path, **settings: Any) -> Iterator[tuple[int, Recorder]]:
     """uvicorn in a thread; yields the port and the recorder."""
     config = Config(data_dir=str(folder), **settings)
-    recorder = Recorder(config, folder=folder)
+    recorder = Recorder(config, folder=folder, secret=(config.secret or "").encode())
     server = uvicorn.Server(
         uvicorn.Config(app(recorder, config), log_level="error", ws="none", lifespan="off")
     )

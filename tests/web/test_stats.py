@@ -14,7 +14,7 @@ import pytest
 
 from p2pcdn.config import Config
 from p2pcdn.stats import Recorder
-from p2pcdn.stats.schema import FILE_NAME
+from p2pcdn.stats.sqlite_schema import FILE_NAME
 from p2pcdn.web.access import Throttle
 from tests.stats.day import VIDEOS, Clock, key_of, play
 from tests.web.stats_site import app, serve

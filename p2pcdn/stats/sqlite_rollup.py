@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 
-from p2pcdn.stats.fields import FIELDS
-from p2pcdn.stats.schema import DAY, HOUR, MINUTE
+from p2pcdn.stats import tidy
+from p2pcdn.stats.fields import DAY, FIELDS, HOUR, MINUTE
+from p2pcdn.stats.tidy import KEEP_HOURS_S, KEEP_MINUTES_S, due
 
-__all__ = ["EVERY_S", "MAX_ROWS", "maintain"]
-
-log = logging.getLogger("p2pcdn.stats")
-
-EVERY_S = 600
-MAX_ROWS = 400_000
-_KEEP_MINUTES_S = 48 * HOUR
-_KEEP_HOURS_S = 32 * DAY
-_DOUBT_S = 30 * DAY
+__all__ = ["maintain"]
 
 _SUMS = ", ".join(f"sum({name})" for name in FIELDS)
 _NAMES = ", ".join(FIELDS)
 _ADD = ", ".join(f"{name} = {name} + excluded.{name}" for name in FIELDS)
 
 
-def maintain(
-    connection: sqlite3.Connection, *, now: float, retention_days: int, max_rows: int = MAX_ROWS
-) -> bool:
+def maintain(connection: sqlite3.Connection, *, now: float, retention_days: int) -> bool:
     """Roll up and delete what is due; cheap when another worker has just done it.
 
     Returns:
@@ -36,9 +26,9 @@ def maintain(
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
-        done = _due(connection, now)
+        done = due(_Meta(connection), now)
         if done:
-            _shrink(connection, now, retention_days, max_rows)
+            _shrink(connection, now, retention_days)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
@@ -47,37 +37,14 @@ def maintain(
     return done
 
 
-def _due(connection: sqlite3.Connection, now: float) -> bool:
-    last = _get(connection, "maintained")
-    if last is not None and now - last > _DOUBT_S:
-        # Either the site was down for a month or the clock is wrong: a clock that jumped
-        # to 2099 must not delete everything. It is believed once it has stood for a day.
-        since = _get(connection, "doubt")
-        if since is None or not 0 <= now - since <= _DOUBT_S:
-            log.warning(
-                "the clock says that %d days have passed since the statistics were last "
-                "tidied: nothing is deleted for a day, in case the clock is wrong",
-                (now - last) // DAY,
-            )
-            _set(connection, "doubt", now)
-            return False
-        if now - since < DAY:
-            return False
-        connection.execute("DELETE FROM meta WHERE name = 'doubt'")
-    elif last is not None and abs(now - last) < EVERY_S:
-        return False
-    _set(connection, "maintained", now)
-    return True
-
-
-def _shrink(connection: sqlite3.Connection, now: float, retention_days: int, max_rows: int) -> None:
-    minutes, hours, days = _KEEP_MINUTES_S, _KEEP_HOURS_S, retention_days * DAY
+def _shrink(connection: sqlite3.Connection, now: float, retention_days: int) -> None:
+    minutes, hours, days = KEEP_MINUTES_S, KEEP_HOURS_S, retention_days * DAY
     while True:
         _roll(connection, MINUTE, HOUR, now - minutes)
         _roll(connection, HOUR, DAY, now - hours)
         for table in ("buckets", "tallies"):
             connection.execute(f"DELETE FROM {table} WHERE res > 0 AND ts < ?", (int(now - days),))
-        if _rows(connection) <= max_rows or days <= DAY:
+        if _rows(connection) <= tidy.MAX_ROWS or days <= DAY:
             break
         # Too many contents for the usual ages: keep everything, but less finely; then less.
         if minutes > HOUR:
@@ -143,10 +110,16 @@ def _rows(connection: sqlite3.Connection) -> int:
     return int(rows)
 
 
-def _get(connection: sqlite3.Connection, name: str) -> float | None:
-    row = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
-    return None if row is None else float(row[0])
+class _Meta:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
 
+    def get(self, name: str) -> float | None:
+        row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return None if row is None else float(row[0])
 
-def _set(connection: sqlite3.Connection, name: str, value: float) -> None:
-    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+    def set(self, name: str, value: float | None) -> None:
+        if value is None:
+            self._db.execute("DELETE FROM meta WHERE name = ?", (name,))
+        else:
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))

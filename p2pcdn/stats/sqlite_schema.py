@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 from p2pcdn.stats.fields import FIELDS
+from p2pcdn.stats.write import OTHER, SITE
 
 __all__ = [
     "ALL_TIME",
-    "DAY",
     "FILE_NAME",
-    "HOUR",
-    "MINUTE",
-    "OTHER",
     "SCHEMA",
-    "SITE",
     "UPSERT_BUCKET",
     "UPSERT_TALLY",
 ]
 
 FILE_NAME = "stats-1.sqlite3"
 """The number goes up when the tables change: an older version's file is left alone."""
-MINUTE, HOUR, DAY = 60, 3600, 86400
 ALL_TIME = 0
 """The resolution of the rows that only ever grow (at ts 0): what counters are made of."""
-
-SITE = 0
-"""Content 0: what belongs to no content, e.g. reports that were dropped."""
-OTHER = 1
-"""Content 1: everything above the ceiling on distinct contents."""
 
 _COLUMNS = ", ".join(f"{name} INTEGER NOT NULL DEFAULT 0" for name in FIELDS)
 
@@ -59,6 +49,7 @@ CREATE TABLE IF NOT EXISTS ledger (
     PRIMARY KEY (content, ts, view)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS exported (name TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID;
 """
 
 _NAMES = ", ".join(FIELDS)
