@@ -36,6 +36,8 @@ _CONNECT_S = 12.0
 _LOST_S = 5.0
 _IDLE_S = 30.0
 """A link that serves no content of ours nor of theirs."""
+_FULL_S = 10.0
+"""One that has no place for us may have one later."""
 _MAX_REMEMBERED = 512
 _MAX_EARLY = 64
 _MAX_SDP_CHARS = 32_768
@@ -140,6 +142,8 @@ class Links:
         if type == "ANSWER" and entry.offered:
             if sdp := _description(payload.get("sdp"), "answer"):
                 self._go(self._answered(entry, sdp), src)
+            elif payload.get("sdp") is None:  # all its places are taken
+                self.drop(src, _FULL_S)
         elif type == "CANDIDATE":
             candidate = _candidate(payload.get("candidate"))
             if candidate is None:
@@ -211,6 +215,8 @@ class Links:
         if entry is not None and entry.offered and entry.link is None and self._me < src:
             return
         if entry is None and self.free <= -self._most // 2 and not self._make_room():
+            payload = {"p2pcdn": 1, "connectionId": connection_id}
+            self._host.signal({"type": "ANSWER", "dst": src, "payload": payload})
             return
         self.drop(src, 0)
         self._entries[src] = entry = self._enter(src, connection_id, offered=False)

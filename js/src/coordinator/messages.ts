@@ -23,9 +23,11 @@ export interface Wanted {
   readonly content: string;
   readonly token: string;
   readonly limit: number;
+  /** What is needed next: sources are ranked by how much of it they hold. */
+  readonly want: readonly Run[];
 }
 
-/** OFFER, ANSWER and CANDIDATE between two loaders. */
+/** OFFER, ANSWER and CANDIDATE between two loaders; an ANSWER without `sdp` says that no place is free. */
 export interface Signal {
   readonly p2pcdn: 1;
   readonly connectionId: string;

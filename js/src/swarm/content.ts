@@ -38,9 +38,13 @@ const STEPS_S = 0.5;
 /** How far ahead of the player bytes are fetched, from peers and from the origin. */
 const PEER_HORIZON_S = 120;
 const ORIGIN_HORIZON_S = 60;
+/** Where peers are known to be there, and no link to one is open: it may be at any moment. */
+const LINKLESS_HORIZON_S = 20;
 const PAUSED_HORIZON_S = 20;
 const SAVING_HORIZON_S = 10;
 const LONG_PAUSE_S = 60;
+/** Segments that a source should have. */
+const WANTED = 32;
 const RECLAIM_S = 2;
 const GATHER_MS = 30;
 
@@ -194,6 +198,12 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
 
   uploadedBytes(bytes: number): void {
     this.counts.uploaded += bytes;
+  }
+
+  /** What is needed next. */
+  get want(): Run[] {
+    const first = Math.min(this.segmentAt(this.resume), this.held.size - 1);
+    return [[first, Math.min(WANTED, this.held.size - first)]];
   }
 
   /** Decides anew, once, when what is going on now is done. */
@@ -473,7 +483,9 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
     if (now - this.playingAt > LONG_PAUSE_S) return [0, 0];
     const memory = (0.5 * this.env.store.limit) / bytesPerS;
     const most = playing || !this.playbacks.size ? Infinity : PAUSED_HORIZON_S;
-    return [Math.min(PEER_HORIZON_S, memory, most), Math.min(ORIGIN_HORIZON_S, memory, most)];
+    const linkless = this.env.loneCause(this) === "no-link" && !this.peers().length;
+    const origin = linkless ? LINKLESS_HORIZON_S : ORIGIN_HORIZON_S;
+    return [Math.min(PEER_HORIZON_S, memory, most), Math.min(origin, memory, most)];
   }
 
   private pump(): void {

@@ -50,6 +50,7 @@ function browser(): EngineDeps {
 }
 
 const TICK_MS = 150;
+/** Links that we ask for; as many again are accepted, or newcomers would find everybody taken. */
 const LINKS = 8;
 const LINKS_MOBILE = 4;
 /** Ids in an answer to SOURCES, and in a PEERS message. */
@@ -60,7 +61,7 @@ const ANNOUNCE_S = 3;
 /** Most runs in one ANNOUNCE. */
 const MAX_RUNS = 256;
 /** SOURCES is asked again after these times while peers are few. */
-const ASK_AGAIN_S = [4, 8, 15, 30];
+const ASK_AGAIN_S = [2, 4, 8, 15, 30];
 const ENOUGH_PEERS = 3;
 /** How long a start waits for a coordinator, for a link, for a JOIN before it counts as alone. */
 const ANSWER_S = 1.5;
@@ -109,7 +110,7 @@ export function createEngine(
   let playlists: readonly string[] = [];
   let numbers = 0;
   let announcedAt = 0;
-  /** How busy the coordinator believes us. */
+  /** How busy the coordinator believes us: 1 where no link can be had either. */
   let told = 0;
   let closed = false;
   let client: Client | undefined;
@@ -273,8 +274,8 @@ export function createEngine(
     if (!search) return;
     search.asked++;
     search.askedAt = now();
-    const { number: rid, key, token } = content;
-    client?.send({ type: "SOURCES", payload: { rid, content: key, token, limit: LISTED } });
+    const { number: rid, key, token, want } = content;
+    client?.send({ type: "SOURCES", payload: { rid, content: key, token, limit: LISTED, want } });
   }
 
   // --- time ---------------------------------------------------------------------------------
@@ -291,8 +292,9 @@ export function createEngine(
     }
     if (t - announcedAt > ANNOUNCE_S) {
       announcedAt = t;
-      const changed = Math.abs(uploader.busy - told) > BUSIER;
-      told = Math.round(uploader.busy * 100) / 100;
+      const busy = links.full ? 1 : uploader.busy;
+      const changed = Math.abs(busy - told) > BUSIER;
+      told = Math.round(busy * 100) / 100;
       for (const content of searches.keys()) {
         const { gained, lost } = content;
         if (changed || gained.size + lost.size) announce(content, runsOf(gained), runsOf(lost));

@@ -37,17 +37,22 @@ const CONNECT_S = 12;
 const LOST_S = 5;
 /** A link that serves no content of ours nor of theirs. */
 const IDLE_S = 30;
+/** One that has no place may have one later. */
+const FULL_S = 10;
 const MAX_REMEMBERED = 512;
+const MAX_KNOWN = 24;
 
 export class Links {
   private readonly entries = new Map<string, Entry>();
+  /** Ids that were named last. */
+  private known: string[] = [];
   /** Peers not to be connected to before a time. */
   private readonly shunned = new Map<string, number>();
 
   constructor(
     private readonly me: string,
     private readonly rtc: RTCConfiguration,
-    /** Links that we ask for; half as many again are accepted. */
+    /** Links that we ask for; as many again are accepted. */
     private readonly most: number,
     private readonly host: LinksHost,
     private readonly deps: LinksDeps,
@@ -72,6 +77,11 @@ export class Links {
     return this.most - this.entries.size;
   }
 
+  /** Whether a newcomer would find no place. */
+  get full(): boolean {
+    return this.free <= -this.most;
+  }
+
   stats(): PeerStats[] {
     return [...this.entries.values()].map(({ id, link }) => ({
       id,
@@ -82,9 +92,10 @@ export class Links {
     }));
   }
 
-  /** Connects to some of these peers, best first, as far as there is room. */
+  /** Connects to some of these peers, best first, as far as there is room; then to earlier ones. */
   offer(ids: readonly string[]): void {
-    for (const id of ids) {
+    this.known = [...new Set([...ids, ...this.known])].slice(0, MAX_KNOWN);
+    for (const id of this.known) {
       if (this.free <= 0) return;
       if (id === this.me || this.entries.has(id) || !isPeerId(id) || this.shuns(id)) continue;
       void this.call(id);
@@ -160,7 +171,11 @@ export class Links {
       if (this.shuns(src) || !isPeerId(src) || src === this.me) return;
       // When two offers cross, the one of the smaller id stands.
       if (entry?.offered && !entry.link && this.me < src) return;
-      if (!entry && this.free <= -this.most / 2 && !this.makeRoom()) return;
+      if (!entry && this.full && !this.makeRoom()) {
+        // An answer without a description: the other one need not wait.
+        this.host.signal({ type: "ANSWER", dst: src, payload: { p2pcdn: 1, connectionId } });
+        return;
+      }
       this.drop(src, 0);
       entry = this.enter(src, connectionId, false);
       if (!entry) return;
@@ -170,9 +185,14 @@ export class Links {
       await pc.setLocalDescription(await pc.createAnswer());
       this.describe(entry, "ANSWER");
     } else if (entry?.connectionId === connectionId) {
-      if (type === "ANSWER" && sdp && entry.offered) {
-        await entry.pc.setRemoteDescription(sdp);
-        await this.flush(entry);
+      if (type === "ANSWER" && entry.offered) {
+        if (sdp) {
+          await entry.pc.setRemoteDescription(sdp);
+          await this.flush(entry);
+        } else {
+          this.drop(src, FULL_S);
+          this.offer([]);
+        }
       } else if (type === "CANDIDATE" && candidate) {
         if (!entry.early) await entry.pc.addIceCandidate(candidate).catch(() => undefined);
         else if (entry.early.length < 64) entry.early.push(candidate);
