@@ -57,7 +57,7 @@ check: .make/python $(STATIC) .make/node-browser ## linters, types and the tests
 	$(BIN)/mypy
 	cd js && npm run --silent check
 	cd js && npm test --silent
-	tools/run-tests.sh -q -m "not browser and not server and not slow"
+	tools/run-tests.sh -q -n 2 --dist loadfile -m "not browser and not server and not slow"
 
 .PHONY: test-browser
 test-browser: system .make/python $(STATIC) .make/node-browser ## the tests in real browsers

@@ -101,6 +101,7 @@ def test_binary_frames_are_read_as_text() -> None:
         (frame(1, b"x" * 60, final=False) + frame(0, b"x" * 60), 1009),
         (b"\x81\xff" + (1 << 62).to_bytes(8, "big"), 1009),
     ],
+    ids=itertools.count(),
 )
 def test_what_the_standard_forbids_closes_with_its_code(wire: bytes, code: int) -> None:
     with pytest.raises(ProtocolError) as caught:
