@@ -27,6 +27,7 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount, Router
 from starlette.types import Receive, Scope, Send
 
+from p2pcdn import __version__
 from p2pcdn.config import Config
 from p2pcdn.errors import P2PCDNError
 from p2pcdn.hub import Hub, open_hub
@@ -37,7 +38,7 @@ from p2pcdn.media.types import is_media_type
 from p2pcdn.media.waiting import within
 from p2pcdn.page.patterns import compile_patterns
 from p2pcdn.page.transform import PageOptions, is_candidate_type
-from p2pcdn.stats import Recorder
+from p2pcdn.stats import Recorder, otel
 from p2pcdn.web import assets, coordinator, dashboard, manifest, metrics
 from p2pcdn.web import stats as stats_routes
 from p2pcdn.web.ice import Ice
@@ -276,6 +277,7 @@ class _Parts:
         self.recorder = Recorder(config, folder=folder, secret=secret)
         self.library = Library(config, site.origin, folder=folder, shareable=site.local)
         self.hub: Hub = open_hub(config, secret=secret, site=str(folder))
+        otel.register(self.recorder, version=__version__, live=self.hub.snapshot)
         ice = Ice(config)
         mounted: list[BaseRoute] = [
             *(self.assets.routes() if self.assets is not None else ()),

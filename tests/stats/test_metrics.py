@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from opentelemetry import metrics as api
 
-from p2pcdn.stats import otel
 from p2pcdn.stats.metrics import metrics, prometheus
 from tests.stats.support import MakeSite, Site
 
@@ -113,47 +108,3 @@ def test_the_grafana_dashboard_asks_for_metrics_that_exist(site: Site) -> None:
     known = exported | {name + end for name in exported for end in ("_bucket", "_sum", "_count")}
     assert asked and asked <= known
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
-
-
-class Collecting(api.MeterProvider):
-    """A meter provider that keeps the callbacks, as an SDK does."""
-
-    def __init__(self) -> None:
-        self.callbacks: dict[str, Any] = {}
-
-    def get_meter(self, *_: Any, **__: Any) -> api.Meter:
-        provider = self
-
-        class Meter(api.NoOpMeter):
-            def create_observable_counter(self, name: str, callbacks: Any = None, **_: Any) -> Any:
-                assert name not in provider.callbacks
-                provider.callbacks[name] = callbacks[0]
-
-            create_observable_gauge = create_observable_counter
-
-        return Meter("p2pcdn")
-
-    def collect(self, name: str) -> list[tuple[float, dict[str, str]]]:
-        found = self.callbacks[name](api.CallbackOptions())
-        return [(o.value, dict(o.attributes)) for o in found]
-
-
-def test_opentelemetry_collects_the_same(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(otel, "_FRESH_S", -1.0)
-    provider = Collecting()
-    assert otel.register(site.recorder, version="1.2.3", meter_provider=provider)
-    watch(site)
-    assert (500, {"source": "peers"}) in provider.collect("p2pcdn_delivered_bytes_total")
-    assert provider.collect("p2pcdn_startup_seconds_count") == [(2, {})]
-    assert provider.collect("p2pcdn_viewers") == [(3, {})]
-    site.send(50)
-    assert (3050, {"source": "origin"}) in provider.collect("p2pcdn_delivered_bytes_total")
-
-
-def test_without_opentelemetry_nothing_is_registered(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert importlib.util.find_spec("opentelemetry") is not None
-    for name in [n for n in sys.modules if n.startswith("opentelemetry")]:
-        monkeypatch.setitem(sys.modules, name, None)
-    assert not otel.register(site.recorder, version="1")
