@@ -104,7 +104,7 @@ clean: ## remove all that was made, the set-up included
 .PHONY: system
 system:
 	@tools/system-packages.sh chromium firefox-esr webkit2gtk-driver redis-server nginx coturn openssl ffmpeg xvfb \
-		gstreamer1.0-plugins-good gstreamer1.0-libav
+		gstreamer1.0-plugins-good gstreamer1.0-libav prometheus
 
 .make/venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -201,6 +201,8 @@ def _named(value: object, names: Container[str]) -> dict[str, int] | None:
 
 
 def _number(value: object) -> int | None:
+    if type(value) is int and 0 <= value <= _MAX_NUMBER:
+        return value  # nearly always: a report has twenty of them
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     if not math.isfinite(value) or not 0 <= value <= _MAX_NUMBER:
