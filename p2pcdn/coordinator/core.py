@@ -229,22 +229,36 @@ class Coordinator:
             peer = None
         if peer is None:
             peer = self._register(event.id, event.token, event.address, True, now)
+        # Who handled it the first time, if not this coordinator, may have passed on all of it.
+        passed_on = event.again and peer.mailbox is None
         if peer.mailbox is None and not event.leave:
             answers += [m.OPEN, *self._attach(peer, None, now, actions)]
         self._touch(peer, now, answers)
+        mailbox = peer.mailbox
+        if mailbox is not None and not event.leave and _old(event, mailbox):
+            if event.serial == mailbox.serial:
+                answers += [*mailbox.held, *self._mailboxes.take(mailbox)]
+                self._mailboxes.hold(mailbox, answers)
+            # (What is older still was overtaken by its repetition: nobody waits for it.)
+            return [*actions, Reply(event.ticket, answers, self._pause(mailbox, now))]
         left = event.leave
         for message in event.messages[: limits.post_messages]:
-            left |= self._hear(
-                peer, message if type(message) is dict else None, now, answers, actions
-            )
-        mailbox = peer.mailbox
+            if type(message) is not dict or not (passed_on and self._speech.relays(message)):
+                left |= self._hear(
+                    peer, message if type(message) is dict else None, now, answers, actions
+                )
         if mailbox is None or left:
             self._remove(peer, actions, close="left", code=1000)
             return [*actions, Reply(event.ticket, answers)]
         answers += self._mailboxes.take(mailbox)
-        fast = now < mailbox.fast_until
-        wait = limits.wait_fast_s if fast else limits.wait_slow_s
-        return [*actions, Reply(event.ticket, answers, wait)]
+        if event.serial is not None:
+            mailbox.serial = event.serial
+            self._mailboxes.hold(mailbox, answers)
+        return [*actions, Reply(event.ticket, answers, self._pause(mailbox, now))]
+
+    def _pause(self, mailbox: Mailbox, now: float) -> float:
+        limits = self._limits
+        return limits.wait_fast_s if now < mailbox.fast_until else limits.wait_slow_s
 
     def _call(self, event: Call, now: float) -> list[Action]:
         answers: list[str] = []
@@ -341,6 +355,7 @@ class Coordinator:
             actions.append(Close(peer.link, 1000, "replaced"))
         if peer.mailbox is not None:
             waiting = self._mailboxes.take(peer.mailbox)
+            self._mailboxes.drop(peer.mailbox)
         peer.link = link
         if link is None:
             peer.mailbox = Mailbox()
@@ -360,6 +375,7 @@ class Coordinator:
         self._addresses.left(peer.network)
         if peer.mailbox is not None:
             self._mailboxes.take(peer.mailbox)
+            self._mailboxes.drop(peer.mailbox)
         if peer.link is not None:
             del self._links[peer.link]
             if close:
@@ -391,6 +407,13 @@ class Coordinator:
 def _same(a: str, b: str) -> bool:
     return hmac.compare_digest(
         a.encode("utf-8", "surrogatepass"), b.encode("utf-8", "surrogatepass")
+    )
+
+
+def _old(event: Post, mailbox: Mailbox) -> bool:
+    """Whether a request was handled before."""
+    return (
+        event.serial is not None and mailbox.serial is not None and event.serial <= mailbox.serial
     )
 
 

@@ -81,7 +81,11 @@ class Disconnect(NamedTuple):
 
 
 class Post(NamedTuple):
-    """One request of a mailbox peer. `messages` is any parsed JSON."""
+    """One request of a mailbox peer. `messages` is any parsed JSON.
+
+    `serial` counts the peer's requests, None where it does not count them. `again`: no answer to
+    this one arrived before, so another coordinator may have handled it already.
+    """
 
     ticket: int
     id: str
@@ -90,6 +94,8 @@ class Post(NamedTuple):
     address: str
     messages: list[Any]
     leave: bool
+    serial: int | None = None
+    again: bool = False
 
 
 class Call(NamedTuple):

@@ -21,12 +21,17 @@ Network = tuple[str, str, str]
 class Mailbox:
     """What waits for a peer that has no socket. Its bounds are kept by `Mailboxes`."""
 
-    __slots__ = ("bytes", "fast_until", "messages")
+    __slots__ = ("bytes", "fast_until", "held", "held_bytes", "messages", "serial")
 
     def __init__(self) -> None:
         self.messages: deque[str] = deque()
         self.bytes = 0
         self.fast_until = 0.0
+        self.serial: int | None = None
+        """Of its last request that was handled,"""
+        self.held: list[str] = []
+        """and what that was answered: should the answer get lost, the request comes again."""
+        self.held_bytes = 0
 
 
 class Mailboxes:
@@ -57,6 +62,20 @@ class Mailboxes:
         mailbox.messages.clear()
         mailbox.bytes = 0
         return messages
+
+    def hold(self, mailbox: Mailbox, answers: list[str]) -> None:
+        """Keep an answer until the next request shows that it arrived; not where it is too big."""
+        self.drop(mailbox)
+        size = sum(map(len, answers))
+        limits = self._limits
+        if size <= 2 * limits.mailbox_bytes and self.bytes + size <= limits.mailbox_total_bytes:
+            mailbox.held, mailbox.held_bytes = answers, size
+            self.bytes += size
+
+    def drop(self, mailbox: Mailbox) -> None:
+        """The answer that was kept is not needed any more."""
+        self.bytes -= mailbox.held_bytes
+        mailbox.held, mailbox.held_bytes = [], 0
 
 
 class Peer:

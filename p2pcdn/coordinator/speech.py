@@ -100,6 +100,11 @@ class Speech:
             handler(peer, message.get("payload"), now, answers, actions)
         return False
 
+    def relays(self, message: dict[str, Any]) -> bool:
+        """Whether a message is for another peer."""
+        type, dst = message.get("type"), message.get("dst")
+        return isinstance(type, str) and type in _RELAYED and isinstance(dst, str) and dst != ""
+
     def ask(
         self,
         id: str,

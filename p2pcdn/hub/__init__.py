@@ -40,7 +40,8 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailboxRequest:
-    """One POST of a mailbox peer. `messages` is whatever JSON it sent."""
+    """One POST of a mailbox peer. `messages` is whatever JSON it sent; `serial` and `again` as
+    in `p2pcdn.coordinator.events.Post`."""
 
     id: str
     token: str
@@ -48,6 +49,8 @@ class MailboxRequest:
     address: str = ""
     messages: list[Any]
     leave: bool = False
+    serial: int | None = None
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,8 +250,11 @@ class Hub:
             await engine.start()
         r = request
         reply = await engine.ask(
-            lambda ticket: Post(ticket, r.id, r.token, r.key, r.address, r.messages, r.leave)
-        )
+            lambda ticket, again: Post(
+                ticket, r.id, r.token, r.key, r.address, r.messages, r.leave, r.serial,
+                r.again or again,
+            )
+        )  # fmt: skip
         return MailboxReply(reply.messages, reply.wait)
 
     async def call(
@@ -268,7 +274,7 @@ class Hub:
         if not engine.started:
             await engine.start()
         message = {"type": type, "payload": payload}
-        reply = await engine.ask(lambda ticket: Call(ticket, id, token, address, message))
+        reply = await engine.ask(lambda ticket, _: Call(ticket, id, token, address, message))
         return [json.loads(text) for text in reply.messages]
 
     async def peers(self) -> list[str]:
@@ -280,7 +286,7 @@ class Hub:
         engine = self._here()
         if not engine.started:
             await engine.start()
-        return (await engine.ask(List)).messages
+        return (await engine.ask(lambda ticket, _: List(ticket))).messages
 
     def issue_token(self, content: str, peer: str) -> tuple[str, int]:
         """An admission token for `peer` in the swarm of `content`, and its expiry (unix s)."""

@@ -187,17 +187,20 @@ class Engine:
         if self._sessions.pop(session.link, None) is not None:
             self.backend.submit(Disconnect(session.link))
 
-    async def ask(self, question: Callable[[int], Event]) -> Reply:
+    async def ask(self, question: Callable[[int, bool], Event]) -> Reply:
         """Submit the event that `question` makes of a ticket and wait for its reply.
+
+        Args:
+            question: Told, too, whether the same was asked before of a coordinator that died:
+                what that one knew is gone, but what it sent to others may have arrived.
 
         Raises:
             HubUnavailable: There was none in time.
         """
         try:
-            return await self._ask(question)
+            return await self._ask(lambda ticket: question(ticket, False))
         except _Lost:
-            # All that it did died with it: the next one may be asked the same.
-            return await self._ask(question)
+            return await self._ask(lambda ticket: question(ticket, True))
 
     async def _ask(self, question: Callable[[int], Event]) -> Reply:
         ticket = self._number(self._questions)

@@ -86,6 +86,9 @@ class Client:
         self._waiting: deque[Message] = deque(maxlen=_MAX_WAITING)
         self._news = asyncio.Event()
         self._failures = 0
+        self._serial = 0
+        self._batch: list[Message] | None = None
+        """What the present request carries, until it is answered; `_serial` is its number."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -200,14 +203,14 @@ class Client:
     async def _by_mailbox(self) -> None:
         while True:
             self._news.clear()
-            messages = [
-                self._waiting.popleft() for _ in range(min(_MAX_POSTED, len(self._waiting)))
-            ]
-            try:
-                answer = await self._post(messages)
-            except BaseException:
-                self._waiting.extendleft(reversed(messages))
-                raise
+            again = self._batch is not None
+            if self._batch is None:
+                count = min(_MAX_POSTED, len(self._waiting))
+                self._batch = [self._waiting.popleft() for _ in range(count)]
+                self._serial += 1
+            # Without an answer the very same request is sent again: it may have arrived.
+            answer = await self._post(self._batch, again=again)
+            self._batch = None
             self.transport, self._failures, self.trouble = "mailbox", 0, None
             found = answer.get("messages")
             for message in found if isinstance(found, list) else []:
@@ -225,9 +228,16 @@ class Client:
                     await self._news.wait()
                     await asyncio.sleep(_GATHER_S)
 
-    async def _post(self, messages: list[Message], *, leave: bool = False) -> Message:
+    async def _post(
+        self, messages: list[Message], *, again: bool = False, leave: bool = False
+    ) -> Message:
         who = self._identity
-        body: Message = {"id": who.id, "token": who.token, "key": who.key, "messages": messages}
+        body: Message = {
+            "id": who.id, "token": who.token, "key": who.key, "messages": messages,
+            "serial": self._serial,
+        }  # fmt: skip
+        if again:
+            body["again"] = True
         if leave:
             body["leave"] = True
         response = await self._http.post(self._base.join("mailbox"), json=body)

@@ -156,6 +156,8 @@ class _Coordinator:
                     address=client_address(request),
                     messages=messages,
                     leave=data.get("leave") is True,
+                    serial=_serial(data.get("serial")),
+                    again=data.get("again") is True,
                 )
             )
         except HubUnavailable as error:
@@ -247,6 +249,10 @@ class _Coordinator:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
+
+
+def _serial(value: object) -> int | None:
+    return value if type(value) is int and 0 <= value < 1 << 53 else None
 
 
 def _foreign() -> Response:

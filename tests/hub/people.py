@@ -68,7 +68,9 @@ class Person:
         assert self.session is not None
         self.session.detach()
 
-    async def post(self, *messages: Any, leave: bool = False, hub: Hub | None = None) -> float:
+    async def post(
+        self, *messages: Any, leave: bool = False, hub: Hub | None = None, **more: Any
+    ) -> float:
         reply = await (hub or self.hub).mailbox(
             MailboxRequest(
                 id=self.id,
@@ -77,6 +79,7 @@ class Person:
                 address="127.0.0.1",
                 messages=list(messages),
                 leave=leave,
+                **more,
             )
         )
         self.inbox += [json.loads(text) for text in reply.messages]

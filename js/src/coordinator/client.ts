@@ -87,7 +87,7 @@ export class Client {
     // A socket's end says it by itself; a mailbox has to be told, even by a page that goes away.
     if (this.transport === "mailbox") {
       try {
-        const body = this.body([], true);
+        const body = this.body([], false, true);
         if (!this.deps.sendBeacon?.(this.mailbox, body))
           this.post(body, true).catch(() => undefined);
       } catch {
@@ -184,9 +184,13 @@ export class Client {
     return new URL("mailbox", this.options.base).href;
   }
 
-  private body(messages: readonly Outgoing[], leave: boolean): string {
+  /** What the present request carries, until it is answered; `serial` is its number. */
+  private batch: readonly Outgoing[] | undefined;
+  private serial = 0;
+
+  private body(messages: readonly Outgoing[], again: boolean, leave?: boolean): string {
     const { id, token, key } = this.options;
-    return JSON.stringify({ id, token, key, messages, ...(leave && { leave }) });
+    return JSON.stringify({ id, token, key, messages, serial: this.serial, again, leave });
   }
 
   private postIn(ms: number): void {
@@ -200,11 +204,15 @@ export class Client {
   private async exchange(): Promise<void> {
     this.dueAt = Infinity;
     this.posting = true;
-    const messages = this.waiting.splice(0);
+    // Without an answer the very same request is sent again: it may have arrived.
+    const again = !!this.batch;
+    if (!again) this.serial++;
+    this.batch ??= this.waiting.splice(0);
     let wait: number;
     try {
-      const answer = await this.post(this.body(messages, false), false);
+      const answer = await this.post(this.body(this.batch, again), false);
       this.posting = false;
+      this.batch = undefined;
       if (this.closed) return;
       this.posted = true;
       this.transport = "mailbox";
@@ -218,7 +226,6 @@ export class Client {
     } catch {
       this.posting = false;
       this.transport = "none";
-      this.waiting = [...messages, ...this.waiting].slice(0, MAX_WAITING);
       this.lost();
     }
   }

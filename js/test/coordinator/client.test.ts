@@ -27,13 +27,21 @@ let base: URL;
 let client: Client | undefined;
 let heard: Incoming[];
 let opened: number;
-let posts: { messages: { type: string }[]; leave?: boolean; id: string; token: string }[];
+let posts: {
+  messages: { type: string }[];
+  serial: number;
+  again: boolean;
+  leave?: boolean;
+  id: string;
+  token: string;
+}[];
 let upgrades: string[];
 let sockets: ServerSocket[];
 let said: { type: string }[];
 /** What the site does with a WebSocket. */
 let upgrade: "open" | "refuse" | "hang" | "error";
-let mailbox: "open" | "fail";
+/** "deaf": it takes requests, and its answers get lost. */
+let mailbox: "open" | "fail" | "deaf";
 let reply: unknown[];
 let raw: Socket[];
 
@@ -48,6 +56,7 @@ beforeEach(async () => {
       if (mailbox === "fail") return void res.writeHead(503).end("<html>");
       const body = JSON.parse(Buffer.concat(chunks).toString()) as (typeof posts)[number];
       posts.push(body);
+      if (mailbox === "deaf") return void req.socket.destroy();
       const fresh = known.has(body.id) ? [] : [{ type: "OPEN" }];
       known.add(body.id);
       res.end(JSON.stringify({ messages: [...fresh, ...reply.splice(0)], wait: 0.05 }));
@@ -141,7 +150,8 @@ test("where the server says so no WebSocket is tried", async () => {
   await until(() => opened === 1);
   expect(upgrades).toEqual([]);
   expect(c.transport).toBe("mailbox");
-  expect(posts[0]).toEqual({ id: "me", token: "secret", key: "peerjs", messages: [] });
+  const who = { id: "me", token: "secret", key: "peerjs" };
+  expect(posts[0]).toEqual({ ...who, messages: [], serial: 1, again: false });
 });
 
 test("a lost WebSocket comes back and everything is announced again", async () => {
@@ -184,6 +194,25 @@ test("a coordinator that fails is asked again, and nothing said meanwhile is los
   expect(c.transport).toBe("none");
   mailbox = "open";
   await until(() => posts.some((p) => p.messages.length > 0) && c.transport === "mailbox");
+});
+
+test("a request whose answer got lost is sent again as it was, and says so", async () => {
+  const c = start(false);
+  await until(() => c.transport === "mailbox");
+  mailbox = "deaf";
+  c.send({ ...hello, type: "REPORT", payload: { content: "first", bad: [] } });
+  await until(() => posts.some((p) => p.messages.length === 1));
+  c.send({ ...hello, type: "REPORT", payload: { content: "second", bad: [] } });
+  await until(() => posts.some((p) => p.again));
+  mailbox = "open";
+  await until(() => posts.some((p) => JSON.stringify(p).includes("second")));
+  const first = posts.filter((p) => JSON.stringify(p).includes("first"));
+  expect(first.length).toBeGreaterThan(1);
+  expect(first.map((p) => p.again)).toEqual(first.map((_, at) => at > 0));
+  const told = first.map((p) => [p.serial, p.messages]);
+  expect(told).toEqual(told.map(() => told[0]));
+  const second = posts.find((p) => JSON.stringify(p).includes("second"));
+  expect([second?.serial, second?.again]).toEqual([first[0]!.serial + 1, false]);
 });
 
 test("a page that goes away says so by beacon", async () => {
