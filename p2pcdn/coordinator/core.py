@@ -74,7 +74,7 @@ class Coordinator:
         self._absent = Absent(limits)
         self._contents = Contents(limits, ranker or DefaultRanker(), random)
         self._streams = Streams(limits, random, may_stream)
-        self._tracker = Tracker(limits, self._addresses, random)
+        self._tracker = self._new_tracker(limits, self._addresses, random)
         self._speech = Speech(
             limits,
             admission,
@@ -99,6 +99,9 @@ class Coordinator:
             List: self._list,
             Tick: self._tick,
         }
+
+    def _new_tracker(self, limits: Limits, addresses: Addresses, random: Random) -> Tracker:
+        return Tracker(limits, addresses, random)
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """What is to be done about `event` at the monotonic time `now`."""

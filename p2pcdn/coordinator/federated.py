@@ -12,14 +12,22 @@ import json
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any, NamedTuple
 
 from p2pcdn.coordinator import messages as m
 from p2pcdn.coordinator.contents import Announcement, Measured
 from p2pcdn.coordinator.core import Coordinator
 from p2pcdn.coordinator.events import Action
-from p2pcdn.coordinator.peers import Network, Peer
+from p2pcdn.coordinator.limits import Limits
+from p2pcdn.coordinator.peers import Addresses, Network, Peer
 from p2pcdn.coordinator.ranking import Area
+from p2pcdn.coordinator.tracker_federated import (
+    FederatedTracker,
+    Signal,
+    swarm_table,
+    torrent_of,
+)
 
 __all__ = ["FederatedCoordinator", "Forward", "Journal", "proof_of", "tables_of"]
 
@@ -44,12 +52,14 @@ class Journal:
     """What changed since it was last taken.
 
     `peers`: ids that were registered or removed. `entries`: (table, id) that were announced,
-    changed or withdrawn; a table is `c:<content>` or `s:<role>:<stream>`.
+    changed or withdrawn; a table is `c:<content>`, `s:<role>:<stream>`, or `w:<info hash>` of the
+    WebTorrent tracker's swarms, which has no ids.
     """
 
     forwards: list[Forward] = field(default_factory=list)
     peers: set[str] = field(default_factory=set)
     entries: set[tuple[str, str]] = field(default_factory=set)
+    signals: list[Signal] = field(default_factory=list)
 
 
 class _Far:
@@ -95,7 +105,7 @@ class FederatedCoordinator(Coordinator):
     def take_journal(self) -> Journal | None:
         """What happened since the last call; None: nothing."""
         journal = self._journal
-        if not (journal.forwards or journal.peers or journal.entries):
+        if not (journal.forwards or journal.peers or journal.entries or journal.signals):
             return None
         self._journal = Journal()
         return journal
@@ -119,10 +129,14 @@ class FederatedCoordinator(Coordinator):
         for peer in self._peers.values():
             found += [(f"c:{content}", peer.id) for content in peer.announced]
             found += [(f"s:{role}:{stream}", peer.id) for stream, role in peer.streams]
+        found += [(swarm_table(torrent), "") for torrent in self._swarms.torrents()]
         return found
 
     def entry(self, table: str, id: str, now: float) -> str | None:
         """What the others are told about a peer in a table; None: it is not in it."""
+        torrent = torrent_of(table)
+        if torrent is not None:
+            return self._swarms.entry(torrent)
         peer = self._peers.get(id)
         if peer is None:
             return None
@@ -150,11 +164,19 @@ class FederatedCoordinator(Coordinator):
 
     def fresh(self, table: str, now: float) -> bool:
         """Whether `elsewhere` told about the table a moment ago."""
+        torrent = torrent_of(table)
+        if torrent is not None:
+            return self._swarms.fresh(torrent, now)
         known = self._far.get(table)
         return known is not None and now - known[0] < _FRESH_S
 
     def elsewhere(self, table: str, found: Iterable[tuple[str, str]], now: float) -> None:
-        """Some of the peers (id, `entry`) that others have in a table."""
+        """Some of the peers (id, `entry`) that others have in a table; of a swarm which others
+        (node, `entry`) have members."""
+        torrent = torrent_of(table)
+        if torrent is not None:
+            self._swarms.elsewhere(torrent, found, now)
+            return
         old = self._far.pop(table, None)
         named = {} if old is None else {entry.peer.id: entry for entry in old[1]}
         entries = []
@@ -232,7 +254,29 @@ class FederatedCoordinator(Coordinator):
             self._remove(peer, actions, close="replaced", code=1000)
         return actions
 
+    # --- the WebTorrent tracker ----------------------------------------------------------
+
+    def tracks(self, link: int) -> bool:
+        """Whether a socket is the tracker's."""
+        return self._swarms.tracks(link)
+
+    def swarms_of(self, text: str) -> set[str]:
+        """The tables that the answer to a frame of the tracker's is made from."""
+        return {swarm_table(torrent) for torrent in self._swarms.swarms_of(text)}
+
+    def signalled(self, node: str, body: dict[str, Any]) -> list[Action]:
+        """A `Signal` of another coordinator, `node`."""
+        return self._swarms.signalled(node, body)
+
     # --- hooks ---------------------------------------------------------------------------
+
+    def _new_tracker(
+        self, limits: Limits, addresses: Addresses, random: Random
+    ) -> FederatedTracker:
+        self._swarms = FederatedTracker(limits, addresses, random)
+        self._swarms.changed = lambda torrent: self._changed(swarm_table(torrent), "")
+        self._swarms.signal = lambda signal: self._journal.signals.append(signal)
+        return self._swarms
 
     def _register(self, id: str, token: str, address: str, loader: bool, now: float) -> Peer:
         self._journal.peers.add(id)

@@ -104,12 +104,23 @@ class Torrents:
             return Counts(0, 0, 0)
         return Counts(swarm.complete, len(swarm.members) - swarm.complete, swarm.downloaded)
 
-    def others(self, member: Member, *, most: int) -> list[Member]:
-        """Random members of the same torrent, none of them the same peer."""
-        members = self._swarms[member.torrent].members
-        count = min(len(members), most + _MOST_SAME)
-        chosen = self._random.sample(members, count)
-        return [other for other in chosen if other.peer_id != member.peer_id][:most]
+    def others(self, torrent: str, peer_id: str, *, most: int) -> list[Member]:
+        """Random members of a torrent, none of them the peer itself."""
+        swarm = self._swarms.get(torrent)
+        if swarm is None:
+            return []
+        count = min(len(swarm.members), most + _MOST_SAME)
+        chosen = self._random.sample(swarm.members, count)
+        return [other for other in chosen if other.peer_id != peer_id][:most]
+
+    def size(self, torrent: str) -> int:
+        """How many members a torrent has."""
+        swarm = self._swarms.get(torrent)
+        return 0 if swarm is None else len(swarm.members)
+
+    def all(self) -> list[str]:
+        """The info hashes of all torrents that have members."""
+        return list(self._swarms)
 
     def named(self, torrent: str, peer_id: str) -> Sequence[Member]:
         """The members with a peer id."""

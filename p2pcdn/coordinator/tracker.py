@@ -16,7 +16,7 @@ from p2pcdn.coordinator import messages as m
 from p2pcdn.coordinator.events import Action, Close, Send, Track
 from p2pcdn.coordinator.limits import Bucket, Limits
 from p2pcdn.coordinator.peers import Addresses, Network, network_of
-from p2pcdn.coordinator.torrents import Member, Torrents
+from p2pcdn.coordinator.torrents import Counts, Member, Torrents
 from p2pcdn.coordinator.tracker_messages import (
     Announce,
     Problem,
@@ -25,10 +25,7 @@ from p2pcdn.coordinator.tracker_messages import (
     read,
 )
 
-__all__ = ["COUNTED", "Tracker"]
-
-COUNTED = ("tracker_sockets", "torrents", "tracker_relayed")
-"""What `Tracker.counts` counts."""
+__all__ = ["Tracker", "relayed_answer", "relayed_offer"]
 
 _FORGIVEN = 3
 _SILENT_INTERVALS = 3
@@ -76,8 +73,11 @@ class Tracker:
 
     def counts(self) -> dict[str, int]:
         """How many of everything, for statistics."""
-        counts = (len(self._sockets), len(self._torrents), self.relayed)
-        return dict(zip(COUNTED, counts, strict=True))
+        return {
+            "tracker_sockets": len(self._sockets),
+            "torrents": len(self._torrents),
+            "tracker_relayed": self.relayed,
+        }
 
     def connect(self, event: Track, now: float) -> list[Action]:
         """A socket was opened, or is known already to another coordinator."""
@@ -158,13 +158,14 @@ class Tracker:
                     actions.append(Send(socket.link, failure(reason, info_hash=torrent)))
                     return
             member.seen = now
-            if message.event == "completed" or message.left == 0:
+            if not member.complete and (message.event == "completed" or message.left == 0):
                 self._torrents.completed(member, counted=message.event == "completed")
+                self._changed(torrent)
         if message.answer is not None:
             # As the reference does: an answer itself is not answered.
             self._relay_answer(socket, message, now, actions)
             return
-        counts = self._torrents.counts(torrent)
+        counts = self._counts(torrent, now)
         reply = {
             "complete": counts.complete,
             "incomplete": counts.incomplete,
@@ -179,57 +180,44 @@ class Tracker:
     def _relay_offers(
         self, socket: _Socket, member: Member, message: Announce, now: float, actions: list[Action]
     ) -> None:
-        others = self._torrents.others(member, most=len(message.offers))
-        for other, (offer, offer_id) in zip(others, message.offers, strict=False):
-            relayed = {
-                "action": "announce",
-                "offer": offer,
-                "offer_id": offer_id,
-                "peer_id": message.peer_id,
-                "info_hash": message.info_hash,
-            }
-            self._relay(socket, other, relayed, now, actions)
+        most = len(message.offers)
+        others = self._torrents.others(member.torrent, member.peer_id, most=most)
+        for other, offer in zip(others, message.offers, strict=False):
+            text = self._relayed(socket, relayed_offer(message, offer), now)
+            if text is not None:
+                actions.append(Send(other.link, text))
 
     def _relay_answer(
         self, socket: _Socket, message: Announce, now: float, actions: list[Action]
     ) -> None:
-        relayed = {
-            "action": "announce",
-            "answer": message.answer,
-            "offer_id": message.offer_id,
-            "peer_id": message.peer_id,
-            "info_hash": message.info_hash,
-        }
         # A peer id is no secret, so any socket may claim it: all that do get the answer, and
         # only the one that made the offer knows what to do with it.
         for other in self._torrents.named(message.info_hash, message.to_peer_id):
-            self._relay(socket, other, relayed, now, actions)
+            text = self._relayed(socket, relayed_answer(message), now)
+            if text is not None:
+                actions.append(Send(other.link, text))
 
-    def _relay(
-        self,
-        socket: _Socket,
-        to: Member,
-        message: dict[str, Any],
-        now: float,
-        actions: list[Action],
-    ) -> None:
+    def _relayed(self, socket: _Socket, message: dict[str, Any], now: float) -> str | None:
+        """What `socket` says to another, as text; None where it may not."""
         limits = self._limits
         text = m.encode(message)
         # Escapes make it up to three times as long as the UTF-8 it came as.
-        if text is None or len(text) > 3 * limits.message_bytes:
-            socket.refused += 1
-        elif socket.relayed.take(
-            len(text), rate=limits.relay_rate, burst=limits.relay_burst, now=now
+        if (
+            text is None
+            or len(text) > 3 * limits.message_bytes
+            or not socket.relayed.take(
+                len(text), rate=limits.relay_rate, burst=limits.relay_burst, now=now
+            )
         ):
-            self.relayed += 1
-            actions.append(Send(to.link, text))
-        else:
             socket.refused += 1
+            return None
+        self.relayed += 1
+        return text
 
     def _scrape(self, socket: _Socket, message: Scrape, now: float, actions: list[Action]) -> None:
         files = {}
         for torrent in message.info_hashes:
-            counts = self._torrents.counts(torrent)
+            counts = self._counts(torrent, now)
             files[torrent] = {
                 "complete": counts.complete,
                 "incomplete": counts.incomplete,
@@ -262,11 +250,43 @@ class Tracker:
         if not kept:
             return None
         socket.members[torrent, peer] = member
+        self._changed(torrent)
         return member
 
     def _leave(self, socket: _Socket, member: Member) -> None:
         del socket.members[member.torrent, member.peer_id]
         self._torrents.leave(member)
+        self._changed(member.torrent)
+
+    # --- where others have members, too --------------------------------------------------
+
+    def _counts(self, torrent: str, now: float) -> Counts:
+        return self._torrents.counts(torrent)
+
+    def _changed(self, torrent: str) -> None:
+        """The members of a torrent changed."""
+
+
+def relayed_offer(message: Announce, offer: tuple[dict[str, Any], str]) -> dict[str, Any]:
+    """One of a message's offers, as another member gets it."""
+    return {
+        "action": "announce",
+        "offer": offer[0],
+        "offer_id": offer[1],
+        "peer_id": message.peer_id,
+        "info_hash": message.info_hash,
+    }
+
+
+def relayed_answer(message: Announce) -> dict[str, Any]:
+    """A message's answer, as the member gets it that made the offer."""
+    return {
+        "action": "announce",
+        "answer": message.answer,
+        "offer_id": message.offer_id,
+        "peer_id": message.peer_id,
+        "info_hash": message.info_hash,
+    }
 
 
 def _text(message: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
 from p2pcdn.coordinator import messages as m
@@ -39,6 +39,10 @@ class Announce:
     def cost(self) -> float:
         """What it takes of the sender's rate."""
         return 1.0 + _OFFER_COST * len(self.offers)
+
+    def only(self, offers: list[tuple[dict[str, Any], str]]) -> Announce:
+        """The same with some of its offers."""
+        return replace(self, offers=offers)
 
 
 @dataclass(frozen=True, slots=True)

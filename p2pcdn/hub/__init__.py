@@ -19,7 +19,6 @@ from p2pcdn.config import Config
 from p2pcdn.coordinator import Admission, Limits, Ranker
 from p2pcdn.coordinator.events import Call, List, Post
 from p2pcdn.coordinator.streams import MayStream
-from p2pcdn.coordinator.tracker import COUNTED
 from p2pcdn.errors import ConfigError
 from p2pcdn.hub import wire
 from p2pcdn.hub.elected import ElectedBackend
@@ -94,16 +93,6 @@ def open_hub(
     if config.redis_url is not None:
         same = f"{wire.VERSION}|{config.peerjs_key}|"
     name = hashlib.sha256(same.encode() + hashlib.sha256(secret).digest()).hexdigest()[:16]
-    near = None
-    if config.redis_url is not None:
-        here = hashlib.sha256(f"{name}|{socket.gethostname()}".encode()).hexdigest()[:16]
-        near = Settings(
-            limits=Limits.of(config),
-            admission=Admission(secret, site),
-            folder=config.folder(),
-            name=f"near-{here}",
-            elected=elected,
-        )
     return Hub(
         Settings(
             limits=Limits.of(config),
@@ -116,8 +105,7 @@ def open_hub(
             ranker=ranker,
             may_stream=may_stream,
             locate=Geo(config.geo_databases) if config.geo_databases else None,
-        ),
-        near=near,
+        )
     )
 
 
@@ -129,11 +117,8 @@ class Hub:
     as several server workers do.
     """
 
-    def __init__(self, settings: Settings, *, near: Settings | None = None) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        # Swarms of the WebTorrent tracker are shared by the workers of a machine, and not over
-        # Redis: a hub of their own where that shares the rest.
-        self._near = None if near is None else Hub(near)
         self._lock = threading.Lock()
         self._engine: Engine | None = None
         self._engines: list[Engine] = []
@@ -158,8 +143,6 @@ class Hub:
         with self._lock:
             self._engines.remove(engine)
             self._engine = None
-        if self._near is not None and self._near._engines:
-            await self._near.close(code, reason)
 
     async def attach(
         self,
@@ -235,7 +218,7 @@ class Hub:
         Returns:
             The session, to be fed with `receive(text)`, and `detach()` at the socket's end.
         """
-        engine = (self._near or self)._here()
+        engine = self._here()
         engine.begin()
         return engine.track(address=address, deliver=deliver, close=close)
 
@@ -299,13 +282,9 @@ class Hub:
         (for a coordinator, or for Redis: not healthy if it stays). Callable from any thread.
         """
         engine = self._engine
-        counts: dict[str, int | str] = {"state": "idle"}
-        if engine is not None and engine.started and not engine.loop.is_closed():
-            counts = {"state": engine.backend.state, **engine.backend.counts()}
-        if self._near is not None:
-            near = self._near.snapshot()
-            counts.update({name: near[name] for name in COUNTED if name in near})
-        return counts
+        if engine is None or not engine.started or engine.loop.is_closed():
+            return {"state": "idle"}
+        return {"state": engine.backend.state, **engine.backend.counts()}
 
     @property
     def healthy(self) -> bool:

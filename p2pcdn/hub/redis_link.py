@@ -290,7 +290,7 @@ class Link:
                 continue  # the queue is full, or the asking task has the reason
             if isinstance(answer, Exception):
                 raise RedisError(str(answer))
-            if answer[0] or not answer[5]:
+            if answer[0] or not answer[4]:
                 # Redis was emptied, or the others took this node for dead, or nothing comes in.
                 raise RedisError("this node was forgotten")
             self._beaten(answer)

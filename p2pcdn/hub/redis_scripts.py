@@ -8,7 +8,8 @@ Keys, below a prefix of the site's own:
     n:<node>    set          the node's peer ids
     q:<id>      list         messages for an absent peer, capped, with a TTL
     t:<table>   hash         peer id -> node|entry: who has a content, who streams
-    contents, streams   sorted sets   table -> when it was last touched
+                               (a swarm of the tracker: node -> node|how many are there)
+    contents, streams, torrents   sorted sets   table -> when it was last touched
 
 and a channel `@<node>` for each node. Everything is soft: what belongs to a node that is dead
 counts as absent at once and is swept later; what nobody renews expires. A node is dead when it
@@ -50,7 +51,7 @@ def _script(name: str, body: str) -> None:
     SCRIPTS[name] = _COMMON + body
 
 
-# node, counts -> is new, dead nodes, contents, streams, everybody's counts, own listeners
+# node, counts -> is new, dead nodes, how many tables, everybody's counts, own listeners
 _script(
     "beat",
     f"""
@@ -69,11 +70,11 @@ for _, node in ipairs(redis.call('ZRANGE', P .. 'nodes', 0, -1)) do
   end
 end
 local sizes = {{}}
-for i, index in ipairs({{'contents', 'streams'}}) do
+for i, index in ipairs({{'contents', 'streams', 'torrents'}}) do
   redis.call('ZREMRANGEBYSCORE', P .. index, '-inf', NOW - {TABLE_TTL_MS})
   sizes[i] = redis.call('ZCARD', P .. index)
 end
-return {{new, dead, sizes[1], sizes[2], redis.call('HGETALL', P .. 'counts'),
+return {{new, dead, sizes, redis.call('HGETALL', P .. 'counts'),
   redis.call('PUBSUB', 'NUMSUB', P .. '@' .. me)[2]}}
 """,
 )

@@ -12,7 +12,11 @@ import pytest
 from p2pcdn.hub import Hub
 from tests.hub.people import make_hub, run, until
 from tests.hub.test_contract import _both_connected, _elected, _one, _turned
+from tests.hub.test_redis import pair, redis
 from tests.hub.test_takeover import kill, worker
+from tests.servers.redis import Redis
+
+__all__ = ["redis"]
 
 HASH = "".join(map(chr, range(236, 256)))
 
@@ -38,6 +42,12 @@ class Viewer:
 
     def offer(self, sdp: str = "O") -> None:
         self.announce(offers=[{"offer": {"sdp": sdp}, "offer_id": "o" * 20}])
+
+    def of(self, member: str) -> list[Any]:
+        return [message for message in self.inbox if member in message]
+
+    def last(self, member: str) -> Any:
+        return self.of(member)[-1]
 
     async def gets(self, member: str) -> Any:
         await until(lambda: any(member in m for m in self.inbox), f"{member}: {self.inbox}")
@@ -98,18 +108,86 @@ def test_a_killed_coordinator_costs_no_swarm_a_member(tmp_path: Path) -> None:
     run(test)
 
 
-def test_with_redis_the_workers_of_a_machine_share_swarms_whether_it_answers_or_not(
-    tmp_path: Path,
+@pytest.mark.server
+def test_machines_that_share_a_redis_share_swarms_and_each_goes_on_alone_without_it(
+    tmp_path: Path, redis: Redis
 ) -> None:
     async def test() -> None:
-        nobody = {"redis_url": "redis://127.0.0.1:9/0", "secret": "s"}
-        one, other = make_hub(tmp_path, **nobody), make_hub(tmp_path, **nobody)
+        one, other = await pair(tmp_path, redis)
         anna, bert = Viewer(one, "anna"), Viewer(other, "bert")
-        anna.announce(event="started")
+        anna.announce(event="started", left=0)
         await anna.gets("interval")
-        bert.offer()
-        assert (await anna.gets("offer"))["peer_id"] == bert.name
-        assert one.snapshot()["tracker_sockets"] == 2
+        async with asyncio.timeout(15):
+            while not any("offer" in message for message in anna.inbox):
+                bert.offer()
+                await asyncio.sleep(0.1)
+        last = [m for m in bert.inbox if "interval" in m][-1]
+        assert (last["complete"], last["incomplete"]) == (1, 1)
+        offer = await anna.gets("offer")
+        assert (offer["peer_id"], offer["offer"]) == (bert.name, {"sdp": "O"})
+        anna.announce(answer={"sdp": "A"}, to_peer_id=bert.name, offer_id=offer["offer_id"])
+        answer = await bert.gets("answer")
+        assert (answer["peer_id"], answer["answer"]) == (anna.name, {"sdp": "A"})
+        # An offer never comes back to who made it, wherever its other sockets are.
+        again = Viewer(one, "bert")
+        again.offer()
+        await again.gets("interval")
+        assert not [m for m in bert.inbox if m.get("peer_id") == bert.name]
+
+        redis.kill()
+        await until(lambda: not one.healthy and not other.healthy, "the loss is noticed")
+        carl = Viewer(one, "carl")
+        anna.inbox.clear()
+        async with asyncio.timeout(15):
+            while not any("offer" in message for message in anna.inbox):
+                carl.offer()
+                await asyncio.sleep(0.1)
+        redis.start()
+        await until(lambda: one.healthy and other.healthy, "Redis is found again")
+        anna.inbox.clear()
+        async with asyncio.timeout(15):
+            while bert.name not in [m["peer_id"] for m in anna.inbox if "offer" in m]:
+                bert.offer()
+                await asyncio.sleep(0.1)
+        for viewer in (anna, bert, carl):
+            assert viewer.closed is None
+        await until(lambda: other.snapshot()["tracker_sockets"] == 4, "all are counted")
+        assert other.snapshot()["torrents"] == 1
+        await one.close()
+        # Nobody offers anything to a machine that is gone.
+        async with asyncio.timeout(15):
+            while bert.last("interval")["complete"]:
+                bert.announce()
+                await asyncio.sleep(0.1)
+        await other.close()
+
+    run(test)
+
+
+@pytest.mark.server
+def test_offers_go_to_members_of_all_machines_alike(tmp_path: Path, redis: Redis) -> None:
+    async def test() -> None:
+        one, other = await pair(tmp_path, redis)
+        near = [Viewer(one, f"near{n}") for n in range(5)]
+        far = [Viewer(other, f"far{n}") for n in range(15)]
+        for viewer in (*near, *far):
+            viewer.announce(event="started")
+            await viewer.gets("interval")
+        asker = Viewer(one, "asker")
+        async with asyncio.timeout(15):
+            while not asker.inbox or asker.last("interval")["incomplete"] != 21:
+                asker.announce()
+                await asyncio.sleep(0.1)
+        offers = [{"offer": {"sdp": str(n)}, "offer_id": f"{n}".ljust(20)} for n in range(10)]
+        for _ in range(12):
+            asker.announce(offers=offers)
+            await asyncio.sleep(0.05)
+        await until(
+            lambda: sum(len(viewer.of("offer")) for viewer in (*near, *far)) == 120, "all arrive"
+        )
+        got = sum(len(viewer.of("offer")) for viewer in far)
+        assert 0.6 < got / 120 < 0.9, "three in four members are on the other machine"
+        assert sum(1 for viewer in far if viewer.of("offer")) > 10, "and they are chosen at random"
         await one.close()
         await other.close()
 
