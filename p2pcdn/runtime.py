@@ -33,6 +33,7 @@ from p2pcdn.errors import P2PCDNError
 from p2pcdn.hub import Hub, open_hub
 from p2pcdn.media.known import Carried
 from p2pcdn.media.library import Library
+from p2pcdn.media.machines import Machines
 from p2pcdn.media.origin import Origin
 from p2pcdn.media.types import is_media_type
 from p2pcdn.media.waiting import within
@@ -275,8 +276,14 @@ class _Parts:
         except P2PCDNError as error:
             log.error("p2pcdn does nothing: %s", error)
         self.recorder = Recorder(config, folder=folder, secret=secret)
-        self.library = Library(config, site.origin, folder=folder, shareable=site.local)
         self.hub: Hub = open_hub(config, secret=secret, site=str(folder))
+        self.library = Library(
+            config,
+            site.origin,
+            folder=folder,
+            shareable=site.local,
+            machines=None if config.redis_url is None else Machines(config.redis_url, secret),
+        )
         otel.register(self.recorder, version=__version__, live=self.hub.snapshot)
         ice = Ice(config)
         mounted: list[BaseRoute] = [

@@ -15,6 +15,7 @@ from p2pcdn.config import Config
 from p2pcdn.media.body import Bodies
 from p2pcdn.media.jobs import HashJobs
 from p2pcdn.media.known import KnownUrls
+from p2pcdn.media.machines import Machines
 from p2pcdn.media.manifest import Manifest, content_key
 from p2pcdn.media.store import Hashes, Store
 from p2pcdn.media.urls import MediaUrl
@@ -37,11 +38,18 @@ class Here:
         asking: The sub-requests under way.
     """
 
-    def __init__(self, file: Path | None, config: Config, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        file: Path | None,
+        config: Config,
+        *,
+        machines: Machines | None = None,
+        clock: Callable[[], float],
+    ) -> None:
         self.config = config
         self.clock = clock
         self.store = Store(file, clock=clock)
-        self.known = KnownUrls(self.store)
+        self.known = KnownUrls(self.store, machines=machines)
         self.jobs = HashJobs(self.store, clock=clock)
         # Its threads only stat files and use the store: short work that may wait for a disk.
         self._pool = concurrent.futures.ThreadPoolExecutor(_THREADS, "p2pcdn-media")

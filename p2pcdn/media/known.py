@@ -1,8 +1,9 @@
 """Which media URLs the site itself has brought up: nothing else is ever asked for.
 
 Adapters tell it on every page and every media answer, so telling costs a look-up in memory;
-a thread of its own carries the news to the file that all server workers share. Who lets a
-visitor have a page waits for that (`carried`): the loader's question may reach another worker.
+a thread of its own carries the news to the file that all server workers share, and to the Redis
+that all machines share. Who lets a visitor have a page waits for that (`carried`): the loader's
+question may reach another worker.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+from p2pcdn.media.machines import Machines
 from p2pcdn.media.store import Store
 
 __all__ = ["Carried", "KnownUrls"]
@@ -24,6 +26,8 @@ Carried = concurrent.futures.Future[None]
 _MOST_IN_MEMORY = 20_000
 _MOST_WAITING = 5_000
 _TELL_AGAIN_S = 3600.0
+_LOOK_AFTER_S = 5.0
+"""How often it is looked whether the other machines still know."""
 
 
 class KnownUrls:
@@ -31,11 +35,20 @@ class KnownUrls:
 
     Args:
         store: Where all server workers meet.
+        machines: Where all machines meet; None: there is one.
         clock: Seconds, never running back.
     """
 
-    def __init__(self, store: Store, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        machines: Machines | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._store = store
+        self._machines = machines
+        self._owing = False
         self._clock = clock
         self._lock = threading.Lock()
         self._told: dict[int, OrderedDict[bytes, float]] = {}
@@ -83,8 +96,11 @@ class KnownUrls:
             return any(digest in told for told in self._told.values())
 
     def anywhere(self, target: str) -> bool:
-        """Whether any server worker was told of it; reads the file."""
-        return self._store.known(_digest(target))
+        """Whether any server worker of any machine was told of it; reads the file, and Redis."""
+        digest = _digest(target)
+        return self._store.known(digest) or (
+            self._machines is not None and self._machines.known(digest)
+        )
 
     def close(self) -> None:
         """Carry over what waits, and end the thread."""
@@ -94,10 +110,12 @@ class KnownUrls:
         self._news.set()
         if thread is not None:
             thread.join(2.0)
+        if self._machines is not None:
+            self._machines.close()
 
     def _run(self) -> None:
         while True:
-            self._news.wait()
+            self._news.wait(None if self._machines is None else _LOOK_AFTER_S)
             self._news.clear()
             with self._lock:
                 waiting, self._waiting = self._waiting, {}
@@ -106,6 +124,8 @@ class KnownUrls:
             try:
                 if waiting:
                     self._store.remember(waiting.items())
+                if self._machines is not None:
+                    self._tell_machines(self._machines, waiting)
             finally:
                 with self._lock:
                     self._carrying = None
@@ -113,6 +133,16 @@ class KnownUrls:
                     carrying.set_result(None)
             if closed:
                 return
+
+    def _tell_machines(self, machines: Machines, fresh: dict[bytes, int]) -> None:
+        if fresh:
+            self._owing |= not machines.remember(fresh.items())
+            return
+        with self._lock:
+            told = {how: list(digests) for how, digests in self._told.items() if digests}
+        if self._owing or not all(map(machines.kept, told)):
+            everything = ((digest, how) for how, digests in told.items() for digest in digests)
+            self._owing = not machines.remember(everything)
 
 
 def _digest(target: str) -> bytes:

@@ -33,6 +33,7 @@ from p2pcdn.media.files import (
 from p2pcdn.media.here import Here
 from p2pcdn.media.judge import UNKNOWN, is_https_twin, judge
 from p2pcdn.media.known import Carried
+from p2pcdn.media.machines import Machines
 from p2pcdn.media.manifest import Pending, Refusal
 from p2pcdn.media.origin import Origin, OriginAnswer, OriginBusy, OriginError
 from p2pcdn.media.presentation import (
@@ -71,6 +72,7 @@ class Library:
         origin: How to ask the site itself.
         folder: Where the server workers' shared file lives; None: in memory.
         shareable: Whether a percent-encoded path (with its query) below the prefix may be shared.
+        machines: Where the site's machines meet; None: there is one.
         clock: Unix time in seconds.
     """
 
@@ -81,9 +83,11 @@ class Library:
         *,
         folder: Path | None,
         shareable: Callable[[str], bool],
+        machines: Machines | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.config = config
+        self._machines = machines
         self._origin = origin
         self._file = folder / "media.sqlite" if folder is not None else None
         self._shareable = shareable
@@ -402,7 +406,9 @@ class Library:
             with self._lock:
                 here = self._state
                 if here is None:
-                    here = self._state = Here(self._file, self.config, clock=self._clock)
+                    here = self._state = Here(
+                        self._file, self.config, machines=self._machines, clock=self._clock
+                    )
         return here
 
     def _forked(self) -> None:
