@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from p2pcdn.doctor.agreement import check_secrets
 from p2pcdn.doctor.assets import check_assets
 from p2pcdn.doctor.coordinator import check_coordinator
 from p2pcdn.doctor.findings import Report
@@ -48,7 +49,9 @@ def examine(
     if page.loader_url is not None:
         loader = check_assets(report, page.loader_url, page.url, timeout_s=timeout_s)
     if loader is not None:
-        check_media(report, page.media, loader, wait_s=wait_s, timeout_s=timeout_s)
+        shared = check_media(report, page.media, loader, wait_s=wait_s, timeout_s=timeout_s)
+        for url in shared[:1]:
+            check_secrets(report, url, loader, timeout_s=timeout_s)
         check_coordinator(report, loader, timeout_s=timeout_s)
         ice, relay_only = ice_of(loader, timeout_s=timeout_s)
         check_ice(report, ice, relay_only=relay_only, timeout_s=min(timeout_s, _LONGEST_ICE_S))

@@ -39,7 +39,7 @@ _REMEDIES = {
 
 def check_media(
     report: Report, media: tuple[str, ...], loader: Loader, *, wait_s: float, timeout_s: float
-) -> None:
+) -> list[str]:
     """Ask for each video's manifest, and for its first segment.
 
     Args:
@@ -48,14 +48,21 @@ def check_media(
         loader: Says where the manifest is.
         wait_s: How long to wait for a manifest that is being made.
         timeout_s: Longest silence of the server.
+
+    Returns:
+        The addresses that have a manifest.
     """
+    shared = []
     for url in media[:_MOST]:
         manifest = _manifest(report, url, loader, wait_s=wait_s, timeout_s=timeout_s)
+        if manifest is not None:
+            shared.append(url)
         _bytes(report, url, manifest, timeout_s=timeout_s)
     if len(media) > _MOST:
         report.ok(
             "media-more", f"{len(media) - _MOST} more videos on this page were not looked at."
         )
+    return shared
 
 
 def _manifest(
