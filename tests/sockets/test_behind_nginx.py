@@ -62,7 +62,7 @@ def _page_of(nginx: Nginx) -> Any:
     return f"http://127.0.0.1:{nginx.port}"
 
 
-@pytest.mark.parametrize("name", SITES)
+@pytest.mark.parametrize("name", [pytest.param("sync", marks=pytest.mark.slow), *list(SITES)[1:]])
 def test_peers_talk_through_nginx_and_hold_no_server_worker(name: str, run: Run) -> None:
     site, nginx = stand(run, name)
 
@@ -134,7 +134,10 @@ async def visitors(nginx: Nginx, *ids: str) -> AsyncIterator[list[Visitor]]:
                 await person.client.close()
 
 
-@pytest.mark.parametrize("name", ["sync-prefix", "gthread-prefix", "werkzeug-prefix"])
+@pytest.mark.parametrize(
+    "name",
+    ["sync-prefix", "werkzeug-prefix", pytest.param("gthread-prefix", marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("websockets", [True, False], ids=["upgrades", "no-upgrades"])
 def test_peers_find_each_other_whatever_nginx_lets_through(
     name: str, websockets: bool, run: Run
