@@ -103,9 +103,8 @@ def test_a_request_that_the_dying_process_never_saw_is_delivered(tmp_path: Path)
             box = Person(hub, "box")
             await box.post(serial=1)
             kill(elected)
-            while theirs.snapshot()["state"] == "connected" or hub.snapshot()["state"] not in (
-                "elected", "connected"
-            ):  # fmt: skip
+            states = {"elected", "connected"}
+            while {str(one.snapshot()["state"]) for one in (hub, theirs)} != states:
                 await asyncio.sleep(0.01)
             await box.post(offer(1), serial=2)
             await bob.gets("OFFER")
