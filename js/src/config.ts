@@ -15,6 +15,8 @@ export interface LoaderConfig {
   readonly uploadLimit: number | null;
   readonly memoryLimit: number;
   readonly diskLimit: number;
+  /** Days that a content stays on the disk. */
+  readonly diskDays: number;
   /** Longest wait for the worker on a first visit, in milliseconds. */
   readonly startupWaitMs: number;
   readonly hud: boolean;

@@ -14,6 +14,12 @@ export const ORIGIN_MARK = "#p2pcdn";
 /** The first request of a start: the loader makes it, ahead of the engine. */
 export const FIRST_BYTES = 65536;
 
+/** The localStorage key with the URLs of which the beginning is stored, line by line. */
+export const STORED_KEY = "p2pcdn-stored";
+
+/** The name of the Cache that segments are stored in. */
+export const CACHE = "p2pcdn";
+
 /** The part of an HTMLMediaElement that the scheduler reads deadlines from. */
 export interface Playback {
   readonly currentTime: number;

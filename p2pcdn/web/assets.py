@@ -48,7 +48,7 @@ class Assets:
         folder = STATIC if folder is None else folder
         code = {
             name: _built(folder / name)
-            for name in ("loader.js", "engine.js", "worker.js", "hud.js")
+            for name in ("loader.js", "engine.js", "stored.js", "worker.js", "hud.js")
         }
         style = _built(folder / "noscript.css")
         settings = _loader_config(config, socket=socket)
@@ -65,14 +65,15 @@ class Assets:
         self._files = {
             "loader.js": _file(_in_front("P2PCDN_CONFIG", loader, code["loader.js"]), _SCRIPT),
             "engine.js": _file(code["engine.js"], _SCRIPT),
+            "stored.js": _file(code["stored.js"], _SCRIPT),
             "worker.js": _file(_in_front("P2PCDN_WORKER", worker, code["worker.js"]), _SCRIPT),
             "hud.js": _file(code["hud.js"], _SCRIPT),
             "noscript.css": _file(style, "text/css; charset=utf-8"),
         }
 
     def routes(self) -> list[BaseRoute]:
-        """Routes below the mount: `/loader.js`, `/engine.js`, `/worker.js`, `/hud.js`,
-        `/noscript.css`, `/health`."""
+        """Routes below the mount: `/loader.js`, `/engine.js`, `/stored.js`, `/worker.js`,
+        `/hud.js`, `/noscript.css`, `/health`."""
         return [
             *(Route(f"/{name}", self._serve(name), methods=["GET"]) for name in self._files),
             Route("/health", _health, methods=["GET"]),
@@ -153,6 +154,7 @@ def _loader_config(config: Config, *, socket: bool) -> dict[str, Any]:
         "uploadLimit": config.upload_limit,
         "memoryLimit": config.memory_limit,
         "diskLimit": config.disk_limit,
+        "diskDays": config.disk_days,
         "startupWaitMs": round(config.startup_wait * 1000),
         "hud": config.hud,
         "patterns": [_expression(pattern) for pattern in config.include],

@@ -17,7 +17,7 @@ from p2pcdn.config import Config
 from p2pcdn.errors import P2PCDNError
 from p2pcdn.web.assets import Assets
 
-NAMES = ("loader.js", "engine.js", "worker.js", "hud.js", "noscript.css")
+NAMES = ("loader.js", "engine.js", "stored.js", "worker.js", "hud.js", "noscript.css")
 
 
 @pytest.fixture
@@ -77,6 +77,7 @@ def test_the_loader_knows_its_settings_and_leaves_no_global(folder: Path) -> Non
         "uploadLimit": None,
         "memoryLimit": config.memory_limit,
         "diskLimit": config.disk_limit,
+        "diskDays": config.disk_days,
         "startupWaitMs": 500,
         "hud": False,
         "patterns": [r"^\/m\/.*\.ts$"],

@@ -1,4 +1,4 @@
-import { FIRST_BYTES, ORIGIN_MARK } from "../engine";
+import { FIRST_BYTES, ORIGIN_MARK, STORED_KEY } from "../engine";
 import { manifestUrl } from "../swarm/manifest";
 
 /** What the engine has not asked for by then is given up. */
@@ -19,13 +19,19 @@ interface Asked {
 export class Early {
   /** The peer's id, which the manifest's admission token is made for. */
   readonly id: string;
+  /** What this browser has stored, as far as it is known before any script of ours is there. */
+  readonly stored: string = "";
   readonly #base: URL;
   readonly #asked = new Map<string, Asked>();
 
   constructor(base: URL) {
     this.#base = base;
-    const bytes = crypto.getRandomValues(new Uint8Array(16));
-    this.id = Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("");
+    this.id = crypto.getRandomValues(new Uint32Array(4)).join("-");
+    try {
+      this.stored = localStorage.getItem(STORED_KEY) ?? "";
+    } catch {
+      // Storage is blocked: nothing can be stored either.
+    }
   }
 
   readonly fetch: typeof globalThis.fetch = async (input, init = {}) => {
@@ -56,7 +62,7 @@ export class Early {
   /** Ask for a video's first bytes, for as long as the signal is not aborted. */
   bytes(url: string, until: AbortSignal): void {
     const headers = { Range: `bytes=0-${String(FIRST_BYTES - 1)}` };
-    this.#ask(url + ORIGIN_MARK, { headers }, until);
+    if (!this.stored.includes(url)) this.#ask(url + ORIGIN_MARK, { headers }, until);
   }
 
   #ask(url: string, init: RequestInit, until?: AbortSignal): void {

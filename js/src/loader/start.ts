@@ -1,5 +1,13 @@
 import type { LoaderConfig } from "../config";
-import { FIRST_BYTES, ORIGIN_MARK, type Content, type Engine, type EngineStats } from "../engine";
+import {
+  CACHE,
+  FIRST_BYTES,
+  ORIGIN_MARK,
+  STORED_KEY,
+  type Content,
+  type Engine,
+  type EngineStats,
+} from "../engine";
 import { sendReports } from "../report";
 import type { Ask } from "../worker/protocol";
 import { Bridge } from "./bridge";
@@ -16,6 +24,7 @@ export type CreateEngine = (config: LoaderConfig, base: URL, early?: EngineStart
 export interface EngineStart {
   readonly id: string;
   readonly fetch: typeof globalThis.fetch;
+  readonly stored: string;
 }
 
 export interface VideoStats {
@@ -123,8 +132,11 @@ class Loader {
           ? null
           : (this.#videos.get(absolute(url, document)?.href ?? "") ?? null)),
       optOut: (out = true) => {
-        if (out) localStorage.setItem(OPT_OUT_KEY, "off");
-        else localStorage.removeItem(OPT_OUT_KEY);
+        localStorage.setItem(OPT_OUT_KEY, out ? "off" : "");
+        if (out) {
+          localStorage.removeItem(STORED_KEY);
+          if (isSecureContext) void caches.delete(CACHE);
+        }
       },
     };
   }

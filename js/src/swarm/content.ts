@@ -57,6 +57,8 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
   token: string;
   expires: number;
   readonly openedAt: number;
+  /** Bytes that came from the persistent part of the store. */
+  fromCache = 0;
   /** By whose name its peers are found: that of its presentation, which is its own. */
   group: SwarmContent | undefined;
   /** Plays the origin's bytes as they are: they are not the manifest's any more. */
@@ -66,7 +68,7 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
   readonly lost = new Set<number>();
 
   private readonly hashes: Hashes;
-  private readonly origin: Origin;
+  readonly origin: Origin;
   private readonly making = new Map<number, Assembly>();
   private readonly causes = new Map<Assembly, string>();
   private readonly failures = new Map<number, number>();
@@ -91,7 +93,7 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
   constructor(
     public url: string,
     readonly number: number,
-    manifest: Manifest,
+    readonly manifest: Manifest,
     private readonly env: Env,
   ) {
     const { key, size, type, segmentBytes, hashes, token, expires } = manifest;
@@ -138,7 +140,8 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
             yield bytes;
           }
         } else {
-          if (this.origin.failed && !this.offered(this.segmentAt(read.at))) {
+          const segment = this.segmentAt(read.at);
+          if (this.origin.failed && !this.held.has(segment) && !this.offered(segment)) {
             this.origin.forgive();
             throw new Error(`p2pcdn: neither peers nor the origin have ${this.url}`);
           }
@@ -164,7 +167,7 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
   }
 
   stats(): ContentStats {
-    const { counts, url, key, size } = this;
+    const { counts, url, key, size, fromCache } = this;
     return {
       url,
       key,
@@ -174,7 +177,7 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
       peers: this.peers().length,
       fromPeers: counts.peers,
       fromOrigin: counts.origin,
-      fromCache: 0,
+      fromCache,
       uploaded: counts.uploaded,
       rejected: counts.rejected,
       stalls: counts.stalls,
@@ -184,8 +187,8 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
 
   // --- the links' side ----------------------------------------------------------------------
 
-  bytes(segment: number): Uint8Array | null {
-    return this.env.store.get(this, segment);
+  bytes(segment: number, then?: () => void): Uint8Array | null {
+    return this.env.store.get(this, segment, then);
   }
 
   claims(): Run[] {
@@ -374,7 +377,8 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
     this.poke();
   }
 
-  private hold(segment: number, data: Uint8Array): void {
+  /** A segment is verified, or on the disk, where it is verified when it is read. */
+  hold(segment: number, data?: Uint8Array): void {
     const making = this.making.get(segment);
     if (making) this.causes.delete(making);
     this.making.delete(segment);
@@ -384,7 +388,7 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
     this.gained.add(segment);
     this.unhave.delete(segment);
     this.have.add(segment);
-    this.env.store.put(this, segment, data);
+    if (data) this.env.store.put(this, segment, data);
     this.cancel(segment);
     for (const f of this.origin.flights) {
       let s = this.segmentAt(f.from);
@@ -509,7 +513,7 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
         segmentBytes: this.segmentBytes,
         demands: need.demands,
         bytesPerS: need.bytesPerS,
-        peers: this.peers(),
+        peers: [...this.peers(), ...(this.env.store.disk?.tabs(this) ?? [])],
         flights,
         gaps: (s) => this.gaps(s),
         originOnly: (s) => this.making.get(s)?.originOnly ?? false,

@@ -7,7 +7,7 @@ import { runsOf } from "./bits";
 import { SwarmContent, type Env } from "./content";
 import { Links } from "./links";
 import { askManifest, type Answer, type Manifest } from "./manifest";
-import { Store } from "./store";
+import { Store, type Disk } from "./store";
 import { Uploader } from "./uploader";
 import { PEERS, type Run } from "./wire";
 
@@ -27,6 +27,28 @@ export interface EngineDeps {
   readonly mobile: boolean;
   /** Instead of a random one. */
   readonly id?: string;
+  /** URLs of contents that are stored in this browser. */
+  readonly stored?: string;
+  /** Opens the store's persistent part. */
+  readonly disk?: (host: DiskHost) => Promise<Disk | undefined>;
+}
+
+/** What the store's persistent part (src/stored/) works with. */
+export interface DiskHost {
+  readonly config: LoaderConfig;
+  readonly base: URL;
+  readonly me: string;
+  readonly store: Store;
+  readonly links: Links;
+  readonly byKey: ReadonlyMap<string, SwarmContent>;
+  /** Whether this visitor uploads. */
+  mayUpload(): boolean;
+  content(url: string, playlists: readonly string[]): Promise<Content | null>;
+  forget(content: SwarmContent): void;
+  /** The playlists that the page has read last. */
+  playlists(): readonly string[];
+  /** What another tab fetches has changed. */
+  pokeAll(): void;
 }
 
 interface Network {
@@ -73,6 +95,9 @@ const MEASURED = 8;
 /** Segments of presentations that are kept open, and manifests of those to come. */
 const OPEN = 400;
 const KEPT = 64;
+/** When the persistent part is loaded where nothing is stored, and how long a start waits for it. */
+const DISK_MS = 3000;
+const FIND_MS = 400;
 /** A change of upload load that is worth an ANNOUNCE of its own. */
 const BUSIER = 0.25;
 
@@ -124,6 +149,7 @@ export function createEngine(
     iceServers: [...config.ice],
     iceTransportPolicy: config.relayOnly ? "relay" : "all",
   };
+  const mayUpload = (): boolean => !saving() && config.uploadLimit !== 0;
   const links = new Links(
     me,
     rtc,
@@ -131,7 +157,7 @@ export function createEngine(
     {
       now,
       contents: byKey,
-      mayUpload: () => !saving() && config.uploadLimit !== 0,
+      mayUpload,
       uploadCap: () => uploader.cap,
       serve: () => {
         uploader.pump();
@@ -142,7 +168,7 @@ export function createEngine(
       signal: (message) => client?.send(message),
       heardOf: (key, ids) => {
         const content = byKey.get(key);
-        if (content && content.held.count < content.held.size) links.offer(ids);
+        if (content && !gives(content) && content.held.count < content.held.size) links.offer(ids);
       },
       opened: (link) => {
         uploader.outlets.add(link);
@@ -188,6 +214,9 @@ export function createEngine(
       forget(content);
     },
   };
+
+  /** Nobody here watches it: it is only passed on. */
+  const gives = (content: SwarmContent): boolean => content.idle && content.held.count > 0;
 
   function pokeAll(): void {
     for (const content of byKey.values()) content.poke();
@@ -255,7 +284,7 @@ export function createEngine(
         have: content.group ? [[0, 1]] : have.slice(0, MAX_RUNS),
         ...(lost.length && { lost: lost.slice(0, MAX_RUNS) }),
         info: {
-          upload: !saving() && config.uploadLimit !== 0,
+          upload: mayUpload(),
           busy: told,
           links: [...links.open()]
             .slice(-MEASURED)
@@ -271,7 +300,7 @@ export function createEngine(
 
   function ask(content: SwarmContent): void {
     const search = searches.get(content);
-    if (!search) return;
+    if (!search || gives(content)) return;
     search.asked++;
     search.askedAt = now();
     const { number: rid, key, token, want } = content;
@@ -287,7 +316,8 @@ export function createEngine(
       const complete = content.held.count === content.held.size;
       const wait = ASK_AGAIN_S[Math.min(search.asked, ASK_AGAIN_S.length) - 1] ?? 0;
       const few = content.stats().peers < ENOUGH_PEERS && links.free > 0;
-      if (few && !complete && search.asked && t - search.askedAt > wait) ask(content);
+      const there = client?.transport !== "none";
+      if (few && !complete && there && t - search.askedAt > wait) ask(content);
       if (t > search.renewAt) void renew(content, search);
     }
     if (t - announcedAt > ANNOUNCE_S) {
@@ -362,7 +392,7 @@ export function createEngine(
     searches.set(content, { asked: 0, askedAt: 0, answered: false, named: 0, renewAt });
     // Before the coordinator has opened, `opened` will do this.
     if (client && client.transport !== "none") {
-      announce(content, [], []);
+      announce(content, content.held.runs(), []);
       ask(content);
     }
   }
@@ -392,7 +422,11 @@ export function createEngine(
       // The same bytes under a newly signed URL.
       [content.url, content.token, content.expires] = [url, answer.token, answer.expires];
     } else {
-      content = enter(url, answer);
+      const fresh = (content = enter(url, answer));
+      const found = stored?.then((disk) => disk?.opened(fresh));
+      // Nothing is asked of others that is here already.
+      if (deps.stored?.includes(url))
+        await Promise.race([found, new Promise((done) => setTimeout(done, FIND_MS))]);
       content.group = grouped(url, answer);
       if (!content.group) seek(content);
       for (const old of byKey.values())
@@ -408,24 +442,58 @@ export function createEngine(
   const ticking = setInterval(tick, TICK_MS);
   connect();
 
-  return {
-    async content(url, named = []) {
-      const clean = plain(url);
-      playlists = named;
-      try {
-        const there = byUrl.get(clean);
-        if (there || closed) return there ?? null;
-        if (now() < (refused.get(clean) ?? -Infinity)) return null;
-        let pending = asking.get(clean);
-        if (!pending) {
-          pending = open(clean).finally(() => asking.delete(clean));
-          asking.set(clean, pending);
-        }
-        return await pending;
-      } catch {
-        return null;
+  async function content(url: string, named: readonly string[] = []): Promise<Content | null> {
+    const clean = plain(url);
+    playlists = named;
+    try {
+      const there = byUrl.get(clean);
+      if (there || closed) return there ?? null;
+      if (now() < (refused.get(clean) ?? -Infinity)) return null;
+      let pending = asking.get(clean);
+      if (!pending) {
+        pending = open(clean).finally(() => asking.delete(clean));
+        asking.set(clean, pending);
       }
-    },
+      return await pending;
+    } catch {
+      return null;
+    }
+  }
+
+  const openDisk =
+    deps.disk ??
+    (async (host): Promise<Disk | undefined> => {
+      const script = new URL(`stored.js?v=${config.version}`, base).href;
+      return ((await import(script)) as { openDisk: typeof openDisk }).openDisk(host);
+    });
+  const stored =
+    config.diskLimit || deps.stored
+      ? new Promise((done) => setTimeout(done, deps.stored ? 0 : DISK_MS))
+          .then(() =>
+            openDisk({
+              config,
+              base,
+              me,
+              store,
+              links,
+              byKey,
+              mayUpload,
+              content,
+              forget,
+              pokeAll,
+              playlists: () => playlists,
+            }),
+          )
+          .then((disk) => {
+            store.disk = disk;
+            if (closed) disk?.close();
+            return disk;
+          })
+          .catch(() => undefined)
+      : undefined;
+
+  return {
+    content,
     known: (url) => byUrl.get(plain(url)) ?? null,
     stats(): EngineStats {
       return {
@@ -439,6 +507,7 @@ export function createEngine(
       if (closed) return;
       closed = true;
       clearInterval(ticking);
+      store.disk?.close();
       for (const content of byKey.values()) content.close();
       links.close();
       uploader.stop();
@@ -450,7 +519,4 @@ export function createEngine(
 const plain = (url: string): string => url.replace(/#.*/s, "");
 
 /** 128 random bits: who guesses an id and its token could take them over. */
-function randomId(): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("");
-}
+const randomId = (): string => crypto.getRandomValues(new Uint32Array(4)).join("-");

@@ -21,8 +21,8 @@ export interface Shared {
   readonly size: number;
   readonly segmentBytes: number;
   readonly held: Bits;
-  /** The verified bytes, where they are held. */
-  bytes(segment: number): Uint8Array | null;
+  /** The verified bytes, where they are held; null and `then` called later: not in memory yet. */
+  bytes(segment: number, then?: () => void): Uint8Array | null;
   /** Segments that we fetch from the origin right now. */
   claims(): Run[];
   /** Something about a peer of this content changed: reconsider. */
@@ -356,11 +356,15 @@ export class Link implements Outlet {
       refuse(wire.UPLOAD_OFF);
       return;
     }
-    const bytes = content.bytes(segment)?.subarray(offset, offset + length);
-    if (!bytes) {
+    if (!held.has(segment)) {
       refuse(wire.NOT_HELD);
       return;
     }
+    const again = (): void => {
+      if (!this.over) this.order(c, rid, segment, offset, length);
+    };
+    const bytes = content.bytes(segment, again)?.subarray(offset, offset + length);
+    if (!bytes) return;
     const waiting = this.orders.reduce((sum, o) => sum + o.bytes.length - o.sent, 0);
     if (this.orders.length >= MAX_ORDERS || waiting + length > MAX_ORDERED_BYTES) {
       refuse(wire.BUSY);

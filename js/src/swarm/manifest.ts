@@ -7,6 +7,8 @@ export interface Group {
   readonly token: string;
   /** Unix seconds. */
   readonly expires: number;
+  /** It grows and forgets. */
+  readonly live?: boolean;
 }
 
 export interface Manifest {

@@ -54,6 +54,8 @@ export class Origin {
   retryAt = 0;
   /** It answered 200 to a range: one sequential stream is all there is. */
   sequential = false;
+  /** It wants this visitor's answers to be kept nowhere. */
+  noStore = false;
   /** Sequential only: do not read on beyond this byte. */
   limit = 0;
   readonly flights = new Set<OriginFlight>();
@@ -222,6 +224,7 @@ export class Origin {
       ...(ranged && { headers: { Range: `bytes=${begin}-${last}` } }),
     });
     const { status, body } = response;
+    this.noStore ||= !!response.headers.get("cache-control")?.includes("no-store");
     if (!response.ok || !body) {
       throw new OriginError(`the origin answered ${status}`, FINAL(status));
     }

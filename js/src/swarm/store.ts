@@ -1,9 +1,11 @@
 /**
  * Verified segments of all contents, in memory, under one ceiling.
  *
- * A persistent part would stand behind `get` and `put` with the same meaning; eviction from
- * memory would then not be an eviction from the store.
+ * The persistent part stands behind `get`: what it has is held, in memory or not, so that an
+ * eviction from memory is then none from the store.
  */
+import type { SwarmContent } from "./content";
+import type { PeerView } from "./scheduler";
 
 /** What a content tells the store about the worth of its segments. */
 export interface Shelf {
@@ -13,14 +15,30 @@ export interface Shelf {
   evicted(segment: number): void;
 }
 
+/** The persistent part: comes in a script of its own (src/stored/), later or never. */
+export interface Disk {
+  /** Takes a content's stored segments for held, once it is known which. */
+  opened(content: SwarmContent): void;
+  has(shelf: Shelf, segment: number): boolean;
+  /** Brings a segment into memory. It is there, or not held any more, when `then` is called. */
+  load(shelf: Shelf, segment: number, then?: () => void): void;
+  /** Other tabs of this browser that fetch the content now. */
+  tabs(shelf: Shelf): PeerView[];
+  close(): void;
+}
+
 export class Store {
   used = 0;
+  disk: Disk | undefined;
   private readonly shelves = new Map<Shelf, Map<number, Uint8Array>>();
 
   constructor(readonly limit: number) {}
 
-  get(shelf: Shelf, segment: number): Uint8Array | null {
-    return this.shelves.get(shelf)?.get(segment) ?? null;
+  /** @param then - Called where null is the answer for now: the disk may have it. */
+  get(shelf: Shelf, segment: number, then?: () => void): Uint8Array | null {
+    const bytes = this.shelves.get(shelf)?.get(segment);
+    if (!bytes) this.disk?.load(shelf, segment, then);
+    return bytes ?? null;
   }
 
   /** Keeps a segment, giving up the least useful ones where the ceiling is met. */
@@ -52,7 +70,7 @@ export class Store {
     const [shelf, segment] = worst;
     this.used -= this.shelves.get(shelf)?.get(segment)?.length ?? 0;
     this.shelves.get(shelf)?.delete(segment);
-    shelf.evicted(segment);
+    if (!this.disk?.has(shelf, segment)) shelf.evicted(segment);
     return true;
   }
 }

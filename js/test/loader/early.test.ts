@@ -131,6 +131,31 @@ it("gives the engine a second chance where the early request failed", async () =
 });
 
 it("has an id that nobody guesses", () => {
-  expect(early.id).toMatch(/^[0-9a-f]{32}$/);
+  expect(early.id).toMatch(/^\d{1,10}(-\d{1,10}){3}$/);
   expect(new Early(base).id).not.toBe(early.id);
+});
+
+it("does not ask the site for the beginning of a film that this browser has stored", () => {
+  vi.stubGlobal("localStorage", { getItem: () => `${base.href}\n${film()}` });
+  new Early(base).bytes(film(), new AbortController().signal);
+  const other = new Early(base);
+  other.manifest(film(), []);
+  vi.unstubAllGlobals();
+  return vi.waitFor(() => {
+    expect(asked.map((line) => line.split("?")[0])).toEqual(["/p2pcdn/manifest"]);
+  });
+});
+
+it("asks all the same where the browser's storage is blocked", async () => {
+  vi.stubGlobal("localStorage", {
+    getItem: () => {
+      throw new Error("SecurityError");
+    },
+  });
+  answer = film206(1e6);
+  new Early(base).bytes(film(), new AbortController().signal);
+  vi.unstubAllGlobals();
+  await vi.waitFor(() => {
+    expect(asked).toHaveLength(1);
+  });
 });

@@ -115,6 +115,7 @@ export class World {
         uploadLimit: null,
         memoryLimit: 2 ** 28,
         diskLimit: 0,
+        diskDays: 7,
         startupWaitMs: 1000,
         hud: false,
         patterns: [],

@@ -94,6 +94,7 @@ export class Site {
       uploadLimit: null,
       memoryLimit: 256 * 2 ** 20,
       diskLimit: 0,
+      diskDays: 7,
       startupWaitMs: 1000,
       hud: false,
       patterns: [],
