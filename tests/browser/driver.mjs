@@ -195,13 +195,13 @@ const operations = {
     return await of(visitor).page.metrics();
   },
 
-  /** A raw call of Chromium's DevTools protocol. */
-  async cdp({ visitor, method, params }) {
+  /** A raw call of Chromium's DevTools protocol; what it changes may last as long as its session. */
+  async cdp({ visitor, method, params, lasting }) {
     const session = await of(visitor).page.createCDPSession();
     try {
       return await session.send(method, params);
     } finally {
-      await session.detach().catch(() => {});
+      if (!lasting) await session.detach().catch(() => {});
     }
   },
 

@@ -344,8 +344,9 @@ class Visitor:
     def metrics(self) -> dict[str, float]:
         return self._call("metrics")  # type: ignore[no-any-return]
 
-    def cdp(self, method: str, **params: Any) -> Any:
-        return self._call("cdp", method=method, params=params)
+    def cdp(self, method: str, *, lasting: bool = False, **params: Any) -> Any:
+        """A raw call of Chromium's DevTools protocol; `lasting`: its effect outlives the call."""
+        return self._call("cdp", method=method, params=params, lasting=lasting)
 
     def tab(self, *, scripts: tuple[str, ...] = ()) -> Visitor:
         """A second page of the same visitor."""
