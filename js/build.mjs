@@ -55,6 +55,8 @@ for (const [name, entry] of Object.entries(entries)) {
     write: false,
     // The engine imports stored.js, which must not run twice.
     format: name === "stored.js" ? "esm" : name.endsWith(".js") ? "iife" : undefined,
+    // Fields that the constructor sets are not declared besides.
+    tsconfigRaw: { compilerOptions: { useDefineForClassFields: false } },
     target: ["es2022", "chrome94", "firefox93", "safari16.4"],
     charset: "ascii",
     legalComments: "none",
