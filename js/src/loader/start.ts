@@ -54,6 +54,7 @@ export interface Api {
 /** A stalled answer is looked into after this time; the engine promises to be far sooner. */
 const STALL_MS = 10_000;
 const PROBE_MS = 2_000;
+const PROBE_BYTES = 262_144;
 /** How long "there is no manifest" is believed. */
 const ABSENT_MS = 5_000;
 /** Browsers end a worker that heard nothing for 30 s. */
@@ -317,19 +318,29 @@ class Loader {
     this.#bridge.break(url);
   }
 
-  /** Nothing comes through us. Where the network has the bytes at once, get out of the way. */
+  /**
+   * Nothing comes through us. Where the network has the bytes at once, and more than a few of
+   * them, get out of the way; a scarce origin would only get scarcer by one that asks alone.
+   */
   async #probe(url: string, offset: number, still: () => boolean): Promise<void> {
     if (this.#probing.has(url)) return;
     this.#probing.add(url);
     try {
-      const first = Math.max(0, offset - 1); // two bytes: some static routes fail on one
+      const first = Math.max(0, offset - 1); // two bytes or more: some static routes fail on one
       const response = await fetch(url + ORIGIN_MARK, {
-        headers: { Range: `bytes=${String(first)}-${String(first + 1)}` },
+        headers: { Range: `bytes=${String(first)}-${String(first + PROBE_BYTES)}` },
         cache: "no-store",
         signal: AbortSignal.timeout(PROBE_MS),
       });
-      const bytes = response.ok ? await response.body?.getReader().read() : undefined;
-      if (bytes?.value?.length && still()) this.#bypass(url);
+      const reader = response.body?.getReader();
+      let bytes = 0;
+      for (let more = response.ok; more && bytes < PROBE_BYTES;) {
+        const piece = await reader?.read();
+        bytes += piece?.value?.length ?? 0;
+        more = piece?.done === false;
+      }
+      void reader?.cancel();
+      if (bytes && still()) this.#bypass(url);
     } catch {
       // The origin does not answer either: a plain player would wait as well.
     } finally {
