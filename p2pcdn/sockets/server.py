@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Scope
 
 from p2pcdn.sockets.handshake import Refused, accept, wants_websocket
 from p2pcdn.sockets.protocol import Receiver, WebSocketProtocol
-from p2pcdn.sockets.reactor import Reactor
+from p2pcdn.sockets.reactor import Reactor, at_once
 
 __all__ = ["Listener"]
 
@@ -114,6 +114,7 @@ class _HTTP(asyncio.Protocol):
         ):
             transport.abort()
             return
+        at_once(transport.get_extra_info("socket"))
         shared.connections.add(self)
         self._within(_REQUEST_S)
 

@@ -8,7 +8,6 @@ no worker is held; in its old place the server finds a connection whose other en
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import logging
 import os
@@ -24,7 +23,7 @@ from p2pcdn.hub import Hub
 from p2pcdn.sockets.attach import attach
 from p2pcdn.sockets.handshake import Refused, accept
 from p2pcdn.sockets.protocol import WebSocketProtocol
-from p2pcdn.sockets.reactor import Reactor
+from p2pcdn.sockets.reactor import Reactor, at_once
 
 __all__ = ["can_take_over", "end", "ending", "take_over"]
 
@@ -80,8 +79,7 @@ def take_over(
     except Refused:
         return False
     ours = _moved(server_socket)
-    with contextlib.suppress(OSError):
-        ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    at_once(ours)
     asyncio.run_coroutine_threadsafe(_serve(ours, preface, connection, hub, config), loop)
     return True
 

@@ -205,6 +205,27 @@ def test_a_reset_connection_is_noticed() -> None:
     run(test)
 
 
+def test_messages_do_not_wait_for_one_another_in_the_kernel() -> None:
+    """Nagle's algorithm would hold a second small message back for 40 ms."""
+
+    async def talk() -> None:
+        reactor = Reactor.here()
+        assert reactor is not None
+        # As `p2pcdn serve` and uvicorn make them: without a protocol's number.
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            client = socket.create_connection(listener.getsockname())
+            accepted, _ = listener.accept()
+        accepted.setblocking(False)
+        assert not accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        reactor.adopt(accepted, WebSocketProtocol(lambda made: None, max_message_bytes=1000))
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        client.close()
+        while accepted.fileno() >= 0:
+            await asyncio.sleep(0.001)
+
+    asyncio.run(talk())
+
+
 def test_loops_that_end_leave_nothing_behind() -> None:
     for _ in range(3):
 
