@@ -235,13 +235,13 @@ def client(
         yield made
 
 
-def peerjs_pair(port: int, *arguments: str) -> list[str]:
+def peerjs_pair(port: int, *arguments: str, **env: str) -> list[str]:
     """What two unmodified `peerjs` clients with real WebRTC say that happened to them."""
     node = shutil.which("node")
     if node is None or not (ROOT / "tests/browser/node_modules/@roamhq/wrtc").exists():
         pytest.skip("needs Node and npm's `peerjs` and `@roamhq/wrtc` in tests/browser")
     done = subprocess.run(
         [node, str(ROOT / "tests/web/peerjs_pair.mjs"), str(port), *arguments],
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True, timeout=60, env={**os.environ, **env},
     )  # fmt: skip
     return done.stdout.splitlines() + done.stderr.splitlines()

@@ -17,7 +17,7 @@ const { Peer } = require("peerjs");
 const options = {
   host: "127.0.0.1",
   port: Number(process.argv[2]),
-  path: "/peerjs",
+  path: process.env.PEER_PATH ?? "/peerjs",
   secure: false,
   debug: 0,
   config: { iceServers: [] },
@@ -26,12 +26,13 @@ const once = (emitter, event) => new Promise((resolve) => emitter.once(event, re
 const say = (...words) => console.log(...words);
 
 const alice = new Peer(options);
-const bob = new Peer("bob-with-a-name", options);
+const name = process.env.PEER_NAME ?? "bob-with-a-name";
+const bob = new Peer(name, options);
 await Promise.all([once(alice, "open"), once(bob, "open")]);
 say("open");
 
 bob.on("connection", (link) => link.on("data", (data) => link.send(`echo ${data}`)));
-const link = alice.connect("bob-with-a-name", { reliable: true });
+const link = alice.connect(name, { reliable: true });
 await once(link, "open");
 const echo = once(link, "data");
 link.send("hello");
@@ -41,7 +42,7 @@ const unavailable = once(alice, "error");
 alice.connect("nobody");
 say((await unavailable).type);
 
-const taken = new Peer("bob-with-a-name", options);
+const taken = new Peer(name, options);
 say((await once(taken, "error")).type);
 
 if (process.argv[3] !== "reconnect") process.exit(0);
@@ -49,7 +50,7 @@ alice.disconnect();
 alice.reconnect();
 await once(alice, "open");
 say("reconnected");
-const second = alice.connect("bob-with-a-name");
+const second = alice.connect(name);
 await once(second, "open");
 say("open again");
 process.exit(0);
