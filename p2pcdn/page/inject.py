@@ -16,12 +16,14 @@ RESCUE = (
 it came as something that this browser cannot read (an error page with status 200, syntax that is
 too new). Waits for the page: the script fails while it is still arriving."""
 
+# `fetchpriority`: a page's other scripts can wait better than its videos can.
+
 
 @functools.lru_cache(maxsize=64)
 def _plain_script(loader_url: str, inline: bool) -> bytes:
     url = html.escape(loader_url).encode("ascii")
     rescue = b' onload="%s" onerror="onload()"' % RESCUE.encode() if inline else b""
-    return b'<script async src="%s"%s></script>' % (url, rescue)
+    return b'<script async fetchpriority=high src="%s"%s></script>' % (url, rescue)
 
 
 def _nonced_script(loader_url: str, nonce: str) -> bytes:
@@ -35,7 +37,7 @@ def _nonced_script(loader_url: str, nonce: str) -> bytes:
     url = html.escape(loader_url)
     return (
         f'<script nonce="{nonce}">{watch}</script>'
-        f'<script nonce="{nonce}" async src="{url}"></script>'
+        f'<script nonce="{nonce}" async fetchpriority=high src="{url}"></script>'
     ).encode("ascii")
 
 

@@ -96,7 +96,7 @@ class LoaderSite:
         """Put up a page as the server's rewriting leaves it; returns its URL."""
         self.assets = getattr(self, "assets", None) or self._assets()
         source = f"/p2pcdn/loader.js?v={self.assets.version}"
-        script = f'<script async src="{source}"></script>' if loader else ""
+        script = f'<script async fetchpriority=high src="{source}"></script>' if loader else ""
         self.pages[path] = (
             f"<!doctype html><html {html}><head>{script}<meta charset=utf-8>"
             f"<title>page</title></head><body>{body}</body></html>"

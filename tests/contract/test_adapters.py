@@ -52,7 +52,7 @@ def film(*more: tuple[str, str], status: int = 200, body: bytes = FILM) -> Reply
 def test_a_page_gets_the_loader_and_data_src_and_its_exact_length(serve: Any) -> None:
     site = serve(lambda r: html(PAGE, ("Content-Length", str(len(PAGE)))))
     seen = site.get("/")
-    assert b'<script async src="/p2pcdn/loader.js?v=' in seen.body
+    assert b'<script async fetchpriority=high src="/p2pcdn/loader.js?v=' in seen.body
     assert b'<video data-src="/media/film.mp4" controls>' in seen.body
     assert int(seen.headers["content-length"]) == len(seen.body)
 

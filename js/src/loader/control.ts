@@ -20,7 +20,13 @@ export class Control {
   readonly #scope: URL;
   #settle!: (usable: boolean) => void;
 
-  constructor(workers: ServiceWorkerContainer, script: URL, scope: URL, waitMs: number) {
+  constructor(
+    workers: ServiceWorkerContainer,
+    registered: Promise<ServiceWorkerRegistration | undefined>,
+    script: URL,
+    scope: URL,
+    waitMs: number,
+  ) {
     this.#workers = workers;
     this.#script = script;
     this.#scope = scope;
@@ -31,7 +37,7 @@ export class Control {
       void this.#check();
     });
     setTimeout(this.#settle, waitMs, false);
-    this.#establish().catch(() => {
+    this.#establish(registered).catch(() => {
       this.#set("worker-failed");
     });
   }
@@ -62,9 +68,9 @@ export class Control {
     this.#set(this.#own(controller) || (await pong(controller)) ? null : "foreign-worker");
   }
 
-  async #establish(): Promise<void> {
+  async #establish(registered: Promise<ServiceWorkerRegistration | undefined>): Promise<void> {
     if (this.#workers.controller) return this.#check();
-    const found = await this.#workers.getRegistration();
+    const found = await registered;
     const { installing, waiting, active } = found ?? {};
     const foreign = [installing, waiting, active].some((worker) => worker && !this.#own(worker));
     if (foreign || (found && found.scope !== this.#scope.href)) {

@@ -66,6 +66,8 @@ export function start(config: LoaderConfig, base: URL, createEngine: CreateEngin
 }
 
 class Loader {
+  /** Asked before all else: it takes the browser as long as all that comes here together. */
+  readonly #registered = registered();
   readonly #config: LoaderConfig;
   readonly #base: URL;
   readonly #createEngine: CreateEngine;
@@ -102,6 +104,7 @@ class Loader {
       },
       stalled: (url, offset, still) => void this.#probe(url, offset, still),
     });
+    this.#registered.catch(() => 0);
     this.#why = impossible(config, base, window);
     this.#listen();
     this.#watch();
@@ -255,6 +258,7 @@ class Loader {
   #worker(): Control {
     this.#control ??= new Control(
       navigator.serviceWorker,
+      this.#registered,
       new URL("worker.js", this.#base),
       new URL(this.#config.scope, this.#base),
       this.#config.startupWaitMs,
@@ -347,6 +351,12 @@ class Loader {
       this.#probing.delete(url);
     }
   }
+}
+
+/** The worker that pages of this address have; with one in control there is no need to ask. */
+async function registered(): Promise<ServiceWorkerRegistration | undefined> {
+  const { controller } = navigator.serviceWorker;
+  return controller ? undefined : navigator.serviceWorker.getRegistration();
 }
 
 /** What the player will ask for first, read while the worker is still on its way. */
