@@ -15,6 +15,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,6 +130,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--latency", type=float, default=0, help="ms that every request takes longer (default 0)"
     )
     parser.add_argument("--trace", action="store_true", help="also print what happened when")
+    parser.add_argument(
+        "--quiet", action="store_true", help="begin each visit when other work leaves a pause"
+    )
     parser.add_argument("--json", type=Path, help="write all that was seen to this file")
     options = parser.parse_args(arguments)
     seen = {app: {kind: Series() for kind in ASKED_MS} for app in (_WITHOUT, _WITH)}
@@ -142,6 +146,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _first_and_again(browsers, urls[app], app == _WITH)
             for run in range(options.runs):
                 for app in (_WITHOUT, _WITH) if run % 2 == 0 else (_WITH, _WITHOUT):
+                    if options.quiet:
+                        _pause()
                     found = _first_and_again(browsers, urls[app], app == _WITH)
                     for kind, marks in found.items():
                         seen[app][kind].add(marks)
@@ -158,6 +164,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         options.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
     return 0
+
+
+def _pause() -> None:
+    """Wait until the machine has had next to nothing to do for half a second (Linux)."""
+
+    def idle() -> int:
+        return int(Path("/proc/stat").read_text().split(maxsplit=5)[4])
+
+    enough = 0.85 * (os.cpu_count() or 1) * os.sysconf("SC_CLK_TCK") / 2
+    for _ in range(240):
+        before = idle()
+        time.sleep(0.5)
+        if idle() - before >= enough:
+            return
 
 
 def _report(seen: dict[str, dict[str, Series]]) -> None:
