@@ -77,6 +77,8 @@ export interface Engine {
   /** This video's first bytes are wanted, unless the signal is aborted. */
   ahead?(url: string, signal: AbortSignal): void;
   stats(): EngineStats;
+  /** Send a report with what goes to the coordinator anyway; true: it will. */
+  report?(report: object): boolean | undefined;
   close(): void;
 }
 

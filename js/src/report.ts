@@ -1,5 +1,8 @@
 import type { ContentStats, EngineStats } from "./engine";
 
+/** An engine that has not come, or is gone. */
+export const NONE: EngineStats = { id: "", transport: "none", peers: [], contents: [] };
+
 /** What a player measured (see playtimes.ts); absent where no player is attached. */
 export interface PlayTimes {
   readonly startupMs: number | null;
@@ -23,8 +26,8 @@ export interface Report {
 }
 
 export interface ReportSource {
-  readonly engine: EngineStats | null;
-  readonly times: (url: string) => PlayTimes | null;
+  readonly engine: EngineStats | undefined;
+  readonly times: (url: string) => PlayTimes | undefined;
   readonly direct: Readonly<Record<string, number>>;
 }
 
@@ -46,23 +49,24 @@ export function buildReport(
   idleS: number,
   final: boolean,
 ): Report {
+  const { id, transport, peers, contents } = engine ?? NONE;
   return {
     view,
     seq,
     idle_s: idleS,
     final,
     direct,
-    transport: engine?.transport ?? "none",
-    links: (engine?.peers ?? [])
+    transport,
+    links: peers
       .filter((peer) => peer.state === "open")
-      .slice(0, MAX_LINKS)
-      .map((peer) => [linkName(engine?.id ?? "", peer.id), peer.received + peer.sent]),
-    contents: (engine?.contents ?? []).slice(-MAX_CONTENTS).map((c) => line(c, times(c.url))),
+      .map((peer) => [linkName(id, peer.id), peer.received + peer.sent] as const)
+      .slice(0, MAX_LINKS),
+    contents: contents.slice(-MAX_CONTENTS).map((c) => line(c, times(c.url))),
   };
 }
 
 /** As the server calls it: `fromPeers` is `from_peers`. A signed query stays here. */
-function line(content: ContentStats, times: PlayTimes | null): Record<string, unknown> {
+function line(content: ContentStats, times: PlayTimes | undefined): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries({ ...content, ...times, url: content.url.split("?")[0] }).map(
       ([name, value]) => [name.replace(/[A-Z]/g, "_$&").toLowerCase(), value],
@@ -75,12 +79,12 @@ const EVERY_MS = 10_000;
 /**
  * Send reports to `url` while something changes, and a last one when the page goes.
  *
- * `message` may carry a report another way (the coordinator's socket); true: it did.
+ * `message` may carry a report another way (to the coordinator); true: it does.
  */
 export function sendReports(
   url: string,
   source: () => ReportSource,
-  message?: (report: Report) => boolean,
+  message?: (report: Report) => boolean | undefined,
 ): void {
   // Not randomUUID: an insecure page reports too, that it is one.
   const view = crypto.getRandomValues(new Uint32Array(3)).join("-");
@@ -89,25 +93,24 @@ export function sendReports(
   let told = "[[],{}]";
   const send = (final: boolean): void => {
     const now = Date.now();
-    const idleS = seq && (now - at) / 1000;
-    const report = buildReport(source(), view, seq + 1, idleS, final);
+    const report = buildReport(source(), view, seq + 1, seq && (now - at) / 1000, final);
     const news = JSON.stringify([report.contents, report.direct]);
-    // The final one also says that nobody watches any more.
-    if (news === told && !(final && seq)) return;
+    // The final one also says that nobody watches any more; after it the engine is gone.
+    if (!(final ? seq : news !== told && (report.contents[0] ?? !seq))) return;
     told = news;
     at = now;
     seq++;
-    if (!final && message?.(report)) return;
     const body = JSON.stringify(report);
     // Needs no answer: what is lost is in the next one. A beacon outlives the page.
-    if (!final || !navigator.sendBeacon(url, body))
+    if (!(final ? navigator.sendBeacon(url, body) : message?.(report)))
       fetch(url, { method: "POST", body, keepalive: true }).catch(() => 0);
   };
   setInterval(send, EVERY_MS, false);
   // Not "unload": it never comes on phones, and keeps the page out of the back-forward cache.
-  for (const name of ["visibilitychange", "pagehide"]) {
-    addEventListener(name, ({ type }) => {
-      if (type === "pagehide" || document.hidden) send(type === "pagehide");
-    });
-  }
+  addEventListener("pagehide", () => {
+    send(true);
+  });
+  addEventListener("visibilitychange", () => {
+    if (document.hidden) send(false);
+  });
 }

@@ -136,7 +136,7 @@ describe("sending", () => {
   });
 
   it("never reports a page on which nothing happened", () => {
-    sendReports("/report", () => ({ engine: null, times: () => null, direct: {} }));
+    sendReports("/report", () => ({ engine: undefined, times: () => undefined, direct: {} }));
     vi.advanceTimersByTime(60_000);
     dispatchEvent(new Event("pagehide"));
     expect(sent).toHaveLength(0);
@@ -148,6 +148,21 @@ describe("sending", () => {
     vi.advanceTimersByTime(10_000);
     dispatchEvent(new Event("pagehide"));
     expect(beacons.map((report) => [report.seq, report.final])).toEqual([[2, true]]);
+  });
+
+  it("says nothing after the last report, when the engine is closed and the page hidden", () => {
+    let now = source();
+    sendReports("/report", () => now);
+    vi.advanceTimersByTime(10_000);
+    dispatchEvent(new Event("pagehide"));
+    now = { engine: undefined, times: () => undefined, direct: {} };
+    vi.stubGlobal("document", { hidden: true });
+    dispatchEvent(new Event("visibilitychange"));
+    expect([sent.length, beacons.length]).toEqual([1, 1]);
+    // Back from the back/forward cache, with a new engine.
+    now = source({ fromPeers: 1 });
+    vi.advanceTimersByTime(10_000);
+    expect(sent).toHaveLength(2);
   });
 
   it("loses nothing with a lost report: the next one has it all", async () => {

@@ -44,8 +44,8 @@ export type Outgoing =
       readonly dst: string;
       readonly payload: Signal;
     }
-  /** A peer sent wrong bytes. */
-  | { readonly type: "REPORT"; readonly payload: { readonly content: string; bad: string[] } }
+  /** Counters (report.ts), or that a peer sent wrong bytes: `{content, bad: [id, ...]}`. */
+  | { readonly type: "REPORT"; readonly payload: object }
   | { readonly type: "HEARTBEAT" };
 
 /** Checked no further than this: every field is for its reader to doubt. */

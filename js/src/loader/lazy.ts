@@ -1,5 +1,6 @@
 import type { LoaderConfig } from "../config";
-import type { Engine, EngineStats } from "../engine";
+import type { Engine } from "../engine";
+import { NONE } from "../report";
 import { Early } from "./early";
 import type { CreateEngine } from "./start";
 
@@ -7,8 +8,6 @@ import type { CreateEngine } from "./start";
 export interface EngineScript extends HTMLScriptElement {
   p2pcdn?: (create: CreateEngine) => void;
 }
-
-const NOTHING: EngineStats = { id: "", transport: "none", peers: [], contents: [] };
 
 /**
  * An engine that arrives in a script of its own, so that a page without a video to share never
@@ -38,7 +37,8 @@ export function lazyEngine(
       if (!engine) early.bytes(url, signal);
     },
     known: (url) => engine?.known(url) ?? null,
-    stats: () => engine?.stats() ?? NOTHING,
+    stats: () => engine?.stats() ?? NONE,
+    report: (report) => engine?.report?.(report),
     close: () => {
       closed = true;
       engine?.close();

@@ -66,16 +66,14 @@ export class Players {
   }
 
   /** What the players of this URL measured, together. */
-  times(url: string): (PlayTimes & { readonly stalls: number }) | null {
+  times(url: string): (PlayTimes & { readonly stalls: number }) | undefined {
     const all = this.#times.get(url)?.map((read) => read());
-    return (
-      all?.reduce((a, b) => ({
-        startupMs: a.startupMs ?? b.startupMs,
-        stalls: a.stalls + b.stalls,
-        stallMs: a.stallMs + b.stallMs,
-        watchedS: a.watchedS + b.watchedS,
-      })) ?? null
-    );
+    return all?.reduce((a, b) => ({
+      startupMs: a.startupMs ?? b.startupMs,
+      stalls: a.stalls + b.stalls,
+      stallMs: a.stallMs + b.stallMs,
+      watchedS: a.watchedS + b.watchedS,
+    }));
   }
 
   /** Let go of players that were taken out of the page and do not play on. */

@@ -96,7 +96,8 @@ class Loader {
     });
     this.#bridge = new Bridge({
       stallMs: STALL_MS,
-      content: (url) => this.#content(url),
+      // A script that is refused segment by segment plays one presentation without us.
+      content: (url) => this.#content(url, this.#playlists.last.pop()),
       opened: (url, content) => {
         this.#served.add(url);
         this.#videos.set(url, null);
@@ -106,13 +107,18 @@ class Loader {
     });
     this.#registered.catch(() => 0);
     this.#why = impossible(config, base, window);
+    // First: the last report of a page tells of an engine that is closed afterwards.
+    sendReports(
+      new URL("report", base).href,
+      () => ({
+        engine: this.#engine?.stats(),
+        times: (url) => this.#players.times(url),
+        direct: this.#direct(),
+      }),
+      (report) => this.#engine?.report?.(report),
+    );
     this.#listen();
     this.#watch();
-    sendReports(new URL("report", base).href, () => ({
-      engine: this.#engine?.stats() ?? null,
-      times: (url) => this.#players.times(url),
-      direct: this.#direct(),
-    }));
     if (!this.#why) {
       // A page without a video gets the worker too, when it is done: the next one may have some.
       const register = (): void => void this.#worker();
@@ -130,11 +136,9 @@ class Loader {
         engine: this.#engine?.stats() ?? null,
         videos: [...this.#videos].map(([url, why]) => ({ url, why })),
       }),
-      whyDirect: (url) =>
-        this.#pageWhy() ??
-        (url === undefined
-          ? null
-          : (this.#videos.get(absolute(url, document)?.href ?? "") ?? null)),
+      // No video has the page's own address.
+      whyDirect: (url = "") =>
+        this.#pageWhy() ?? this.#videos.get(absolute(url, document)?.href ?? "") ?? null,
       optOut: (out = true) => {
         localStorage.setItem(OPT_OUT_KEY, out ? "off" : "");
         if (out) {
@@ -292,7 +296,8 @@ class Loader {
 
   // --- contents ---------------------------------------------------------------------------
 
-  async #content(url: string): Promise<Content | null> {
+  /** `presentation` is what the URL counts as, where no player of the page has it itself. */
+  async #content(url: string, presentation = url): Promise<Content | null> {
     if (this.#why || this.#bypassed.has(url) || this.#probing.has(url)) return null;
     if (this.#players.off(url)) return null;
     let content: Content | null = null;
@@ -307,7 +312,7 @@ class Loader {
     }
     if (!content) {
       this.#absent.set(url, performance.now() + ABSENT_MS);
-      this.#videos.set(url, this.#why ?? "no-manifest");
+      this.#videos.set(this.#videos.has(url) ? url : presentation, this.#why ?? "no-manifest");
     }
     return content;
   }

@@ -503,6 +503,11 @@ export function createEngine(
         contents: [...byKey.values()].filter((c) => c.group !== c).map((c) => c.stats()),
       };
     },
+    report(payload) {
+      if (client?.transport === "none") return false;
+      client?.send({ type: "REPORT", payload });
+      return !!client;
+    },
     close() {
       if (closed) return;
       closed = true;

@@ -73,3 +73,15 @@ test("links use the TURN credentials of the last manifest", { timeout: 30_000 },
   await until(() => seen.length > 0);
   expect(seen.map((config) => config.iceServers)).toEqual(seen.map(() => ice));
 });
+
+test("reports go to the coordinator with what is sent anyway, and not before it is there", async () => {
+  site = await new Site().start();
+  site.coordinatorDown = true;
+  const a = site.visitor();
+  expect(a.report?.({ view: "view-1234", seq: 1 })).toBe(false);
+  site.coordinatorDown = false;
+  await until(() => a.stats().transport === "mailbox");
+  expect(a.report?.({ view: "view-1234", seq: 2 })).toBe(true);
+  await until(() => site.coordinator.reports.length === 1);
+  expect(site.coordinator.reports).toEqual([{ view: "view-1234", seq: 2 }]);
+});
