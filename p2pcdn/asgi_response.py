@@ -9,6 +9,7 @@ from urllib.parse import quote
 from starlette.types import Message, Scope, Send
 
 from p2pcdn.media.ranges import RangePlan, plan_range
+from p2pcdn.media.types import media_type_of
 from p2pcdn.page.transform import PageTransform, plan
 from p2pcdn.runtime import PATH_SAFE, Kind, Site, held, kind_of
 
@@ -44,8 +45,10 @@ class Response:
                     kind = kind_of(value)
                     if kind is Kind.PAGE:
                         return self._page_start(message)
-                    if kind is Kind.MEDIA and self._scope["method"] == "GET":
-                        message = self._plan_media(message, value)
+                    if kind is not Kind.OTHER and self._scope["method"] == "GET":
+                        media = media_type_of(self._path, value.decode("latin-1"))
+                        if media is not None:
+                            message = self._plan_media(message, media)
                     break
             if message["status"] == 304:
                 return self._page_start(message)
@@ -151,12 +154,12 @@ class Response:
 
     # --- a media file ------------------------------------------------------------------
 
-    def _plan_media(self, message: Message, content_type: bytes) -> Message:
+    def _plan_media(self, message: Message, content_type: str) -> Message:
         self.sent = 0
         self._start = message
         status: int = message["status"]
         headers = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in message["headers"]]
-        self._site.library.served(self._target(), content_type.decode("latin-1"), status)
+        self._site.library.served(self._target(), content_type, status)
         asked = {n: v for n, v in self._scope["headers"] if n in (b"range", b"if-range")}
         if status != 200 or b"range" not in asked:
             return message

@@ -23,7 +23,7 @@ from p2pcdn.config import Config
 from p2pcdn.media.django_origin import DjangoOrigin
 from p2pcdn.media.known import Carried
 from p2pcdn.media.ranges import RangePlan, plan_range
-from p2pcdn.media.types import is_media_type
+from p2pcdn.media.types import media_type_of
 from p2pcdn.page.transform import (
     PageTransform,
     environ_headers,
@@ -116,8 +116,9 @@ class P2PCDNMiddleware:
         content_type = response.headers.get("Content-Type", "")
         if is_candidate_type(content_type) or response.status_code == 304:
             return self._page(request, sent, response)
-        if request.method == "GET" and is_media_type(content_type):
-            self._media(request, response, content_type)
+        media = media_type_of(request.path_info, content_type) if request.method == "GET" else None
+        if media is not None:
+            self._media(request, response, media)
         return None
 
     # --- a page ------------------------------------------------------------------------

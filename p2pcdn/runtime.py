@@ -35,7 +35,7 @@ from p2pcdn.media.known import Carried
 from p2pcdn.media.library import Library
 from p2pcdn.media.machines import Machines
 from p2pcdn.media.origin import Origin
-from p2pcdn.media.types import is_media_type
+from p2pcdn.media.types import is_media_type, says_nothing
 from p2pcdn.media.waiting import within
 from p2pcdn.page.patterns import compile_patterns
 from p2pcdn.page.transform import PageOptions, is_candidate_type
@@ -77,6 +77,8 @@ class Kind(enum.Enum):
     OTHER = 0
     PAGE = 1
     MEDIA = 2
+    UNKNOWN = 3
+    """A file that its server does not know: the path's extension tells (`media_type_of`)."""
 
 
 none_of_ours: set[str | bytes] = set()
@@ -91,6 +93,8 @@ def kind_of(content_type: str | bytes) -> Kind:
         return Kind.PAGE
     if is_media_type(content_type):
         return Kind.MEDIA
+    if says_nothing(content_type):
+        return Kind.UNKNOWN
     if len(none_of_ours) < 256:  # an app may make up types as it goes
         none_of_ours.add(content_type)
     return Kind.OTHER

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from p2pcdn.media.ranges import RangePlan, plan_range
+from p2pcdn.media.types import media_type_of
 from p2pcdn.page.transform import PageTransform, environ_headers, plan, to_str_headers
 from p2pcdn.runtime import PATH_SAFE, Background, Kind, Site, hold, kind_of
 
@@ -52,8 +53,10 @@ class Response:
                 kind = kind_of(value)
                 if kind is Kind.PAGE:
                     write = self._start_page(status, headers, exc_info)
-                elif kind is Kind.MEDIA and self._environ["REQUEST_METHOD"] == "GET":
-                    return self._start_media(status, headers, exc_info, value)  # type: ignore[no-any-return]
+                elif kind is not Kind.OTHER and self._environ["REQUEST_METHOD"] == "GET":
+                    media = media_type_of(self._environ.get("PATH_INFO", ""), value)
+                    if media is not None:
+                        return self._start_media(status, headers, exc_info, media)  # type: ignore[no-any-return]
                 break
         else:
             if status[:3] == "304":

@@ -9,8 +9,6 @@ import re
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-from p2pcdn.media.types import is_media_type
-
 __all__ = ["RangePlan", "plan_range"]
 
 # `bytes=first-last`, `bytes=first-` or `bytes=-suffix`; optional white space as in section
@@ -80,9 +78,9 @@ def plan_range(
 ) -> RangePlan | None:
     """Decide whether an app's answer is to be cut to the range that was asked.
 
-    Only a complete, unencoded media answer of known length, by an app that says nothing of
-    ranges, is touched. Several ranges, or a header that cannot be read, are answered whole,
-    as section 14.2 allows.
+    Asked for media only. A complete, unencoded answer of known length, by an app that says
+    nothing of ranges, is touched. Several ranges, or a header that cannot be read, are answered
+    whole, as section 14.2 allows.
 
     Returns:
         The plan, or None: leave the answer alone.
@@ -98,8 +96,6 @@ def plan_range(
     if "accept-ranges" in fields or "content-range" in fields or "transfer-encoding" in fields:
         return None
     if fields.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
-        return None
-    if not is_media_type(fields.get("content-type", "")):
         return None
     length = fields.get("content-length", "").strip()
     if not length.isascii() or not length.isdigit() or int(length) == 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["is_media_type", "media_type_of"]
+__all__ = ["is_media_type", "media_type_of", "says_nothing"]
 
 # RFC 8216 (HLS) and ISO/IEC 23009-1 (DASH) playlists; the others are names in use for them.
 _PLAYLISTS = frozenset(
@@ -69,6 +69,13 @@ def is_media_type(content_type: str | bytes) -> bool:
     if start != "applic":
         return False
     return content_type.partition(";")[0].strip().lower() in _PLAYLISTS
+
+
+def says_nothing(content_type: str | bytes) -> bool:
+    """Whether a `Content-Type` value is what servers say of files that they do not know."""
+    if isinstance(content_type, bytes):
+        content_type = content_type.decode("latin-1")
+    return content_type.partition(";")[0].strip().lower() in _SAYS_NOTHING
 
 
 def media_type_of(path: str, content_type: str = "") -> str | None:

@@ -230,6 +230,25 @@ def test_a_media_route_that_ignores_range_answers_206(serve: Any) -> None:
     assert seen.body == FILM[100:200]
 
 
+@pytest.mark.parametrize("said", ["application/octet-stream", "text/plain; charset=utf-8"])
+def test_a_film_whose_type_the_server_does_not_know_is_a_film(serve: Any, said: str) -> None:
+    """A bare container image has no table of types."""
+
+    def app(request: Request) -> Reply:
+        length = ("Content-Length", str(len(FILM)))
+        return Reply(200, [("Content-Type", said), length], [FILM])
+
+    site = serve(app)
+    seen = site.get("/media/live.TS", {"Range": "bytes=100-199"})
+    assert (seen.status, seen.body) == (206, FILM[100:200])
+    assert seen.headers["content-type"] == said
+    other = site.get("/media/words.txt", {"Range": "bytes=100-199"})
+    assert (other.status, other.body) == (200, FILM)
+    recorder = site.ours.site.recorder
+    recorder.flush()
+    assert recorder.summary(0).totals.origin_counted == 100
+
+
 def test_a_range_behind_the_end_is_refused_as_the_standard_says(serve: Any) -> None:
     seen = serve(lambda r: film()).get("/media/film.mp4", {"Range": "bytes=99999-"})
     assert seen.status == 416
