@@ -47,6 +47,7 @@ const LONG_PAUSE_S = 60;
 const WANTED = 32;
 const RECLAIM_S = 2;
 const GATHER_MS = 30;
+const HINT_MS = 20;
 
 export class SwarmContent implements Content, Shared, Shelf, Sink {
   readonly key: string;
@@ -88,6 +89,7 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
   private playingAt = 0;
   private claimedAt = 0;
   private poked = false;
+  private hinted: ReturnType<typeof setTimeout> | undefined;
   private closed = false;
 
   constructor(
@@ -207,6 +209,14 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
   get want(): Run[] {
     const first = Math.min(this.segmentAt(this.resume), this.held.size - 1);
     return [[first, Math.min(WANTED, this.held.size - first)]];
+  }
+
+  /** Others have news: decides anew, soon, for all that comes by then. */
+  hint(): void {
+    this.hinted ??= setTimeout(() => {
+      this.hinted = undefined;
+      this.poke();
+    }, HINT_MS);
   }
 
   /** Decides anew, once, when what is going on now is done. */
@@ -481,22 +491,24 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
     return this.peers().some((p) => p.has(segment) && !p.silent);
   }
 
-  private horizons(bytesPerS: number, playing: boolean, now: number): [number, number] {
+  private horizons(bytesPerS: number, playing: boolean, linked: number): [number, number] {
+    const now = this.env.now();
     if (playing) this.playingAt = now;
     if (this.env.saveData()) return [SAVING_HORIZON_S, SAVING_HORIZON_S];
     if (now - this.playingAt > LONG_PAUSE_S) return [0, 0];
     const memory = (0.5 * this.env.store.limit) / bytesPerS;
     const most = playing || !this.playbacks.size ? Infinity : PAUSED_HORIZON_S;
-    const linkless = this.env.loneCause(this) === "no-link" && !this.peers().length;
+    const linkless = !linked && this.env.loneCause(this) === "no-link";
     const origin = linkless ? LINKLESS_HORIZON_S : ORIGIN_HORIZON_S;
     return [Math.min(PEER_HORIZON_S, memory, most), Math.min(origin, memory, most)];
   }
 
   private pump(): void {
-    if (this.closed || this.direct) return;
+    if (this.closed || this.direct || this.held.count === this.held.size) return;
     const now = this.env.now();
     const need = needs(this.size, this.reads, this.resume, [...this.playbacks.keys()], now);
-    const [peerHorizon, originHorizon] = this.horizons(need.bytesPerS, need.playing, now);
+    const peers = [...this.peers(), ...(this.env.store.disk?.tabs(this) ?? [])];
+    const [peerHorizon, originHorizon] = this.horizons(need.bytesPerS, need.playing, peers.length);
     if (!need.starving) {
       this.startRun = START_RUN;
       this.starvingSince = now;
@@ -513,7 +525,7 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
         segmentBytes: this.segmentBytes,
         demands: need.demands,
         bytesPerS: need.bytesPerS,
-        peers: [...this.peers(), ...(this.env.store.disk?.tabs(this) ?? [])],
+        peers,
         flights,
         gaps: (s) => this.gaps(s),
         originOnly: (s) => this.making.get(s)?.originOnly ?? false,

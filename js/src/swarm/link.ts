@@ -25,8 +25,9 @@ export interface Shared {
   bytes(segment: number, then?: () => void): Uint8Array | null;
   /** Segments that we fetch from the origin right now. */
   claims(): Run[];
-  /** Something about a peer of this content changed: reconsider. */
+  /** Something about a peer of this content changed: reconsider, now or soon. */
   poke(): void;
+  hint(): void;
   received(flight: PeerFlight, bytes: Uint8Array): void;
   uploadedBytes(bytes: number): void;
 }
@@ -247,6 +248,7 @@ export class Link implements Outlet {
       case wire.HELLO:
         this.need(m.version >= 1);
         this.uploads = m.upload;
+        if (m.capKiB) this.rate = Math.min(this.rate, m.capKiB * 1024);
         break;
       case wire.JOIN: {
         const own = this.host.contents.get(m.key);
@@ -266,11 +268,14 @@ export class Link implements Outlet {
         const remote = this.remotes.get(m.c);
         if (!remote) break;
         const now = this.host.now();
+        const own = this.host.contents.get(remote.key);
+        let news = m.type === wire.UNHAVE;
         if (m.type === wire.HAVE) remote.progressAt = now;
         for (const [first, count] of m.runs) {
           this.need(first + count <= remote.has.size);
           this.spend(count / 64);
           for (let s = first; s < first + count; s++) {
+            news ||= !own?.held.has(s);
             if (m.type === wire.CLAIM) {
               const since = remote.claims.get(s)?.since ?? now;
               remote.claims.set(s, { since, until: now + CLAIM_S });
@@ -278,7 +283,7 @@ export class Link implements Outlet {
             if (m.type === wire.HAVE) remote.claims.delete(s);
           }
         }
-        this.host.contents.get(remote.key)?.poke();
+        if (news) own?.hint();
         break;
       }
       case wire.REQUEST:

@@ -183,8 +183,9 @@ export function decide<F extends Flight>(
   };
   const originEta = (bytes: number): number =>
     Math.max(0, origin.retryAt - now) + origin.latency + bytes / origin.rate;
-  const urgent = (at: number, bytes: number): boolean =>
-    left(at) <= 1.5 * originEta(bytes) + (s.expecting ? GUARD_EXPECTING_S : GUARD_S);
+  const hurries = (need: number, bytes: number): boolean =>
+    need <= 1.5 * originEta(bytes) + (s.expecting ? GUARD_EXPECTING_S : GUARD_S);
+  const urgent = (at: number, bytes: number): boolean => hurries(left(at), bytes);
 
   // Peers answer in the order of asking, so what was asked before delays what was asked after.
   const ahead = new Map<string, number>();
@@ -315,11 +316,12 @@ export function decide<F extends Flight>(
     actions.push({ do: "origin", span: [from, stop], cause, bulk });
   };
 
-  const consider = (segment: number, span: Span): void => {
+  /** `at` is the byte of the segment that is needed first: nothing of it plays before all is checked. */
+  const consider = (segment: number, span: Span, at: number): void => {
     const [from, to] = span;
     const bytes = to - from;
-    const need = left(from);
-    const hurry = urgent(from, Math.min(bytes, SHARED_RUN));
+    const need = left(Math.min(from, at));
+    const hurry = hurries(need, Math.min(bytes, SHARED_RUN));
     const cover = s.flights.filter((f) => f.from < to && end(f) > from);
     const open = subtract(span, flying);
     for (const [a, b] of open) {
@@ -352,7 +354,7 @@ export function decide<F extends Flight>(
     // On its way, but soon enough?
     const eta = Math.min(...cover.map((f) => etaOf(f, to)));
     const fromOrigin = cover.some((f) => f.source === ORIGIN);
-    if (eta === Infinity || (hurry && eta > 0.8 * need && eta > originEta(bytes) + PATIENCE_S)) {
+    if (eta > 0.8 * need && eta > originEta(bytes) + PATIENCE_S) {
       const other = best(segment, bytes, cover);
       if (other && other[1] < 0.5 * eta && (!hurry || fromOrigin || other[1] < 0.7 * need)) {
         askPeer(other[0], span);
@@ -365,13 +367,16 @@ export function decide<F extends Flight>(
   // What is wanted, each with the byte needed first, in the order of need.
   const horizon = Math.max(s.peerHorizon, s.originHorizon);
   const wanted = new Map<number, number>();
+  const gaps = new Map<number, readonly Span[]>();
   for (const d of s.demands) {
     const reach = Math.min(d.end, d.at + Math.max(0, horizon - d.left) * s.bytesPerS + 1);
     const last = Math.min(segments - 1, Math.floor((reach - 1) / segmentBytes));
     const first = Math.floor(d.at / segmentBytes);
     for (let seg = first; seg <= last && wanted.size < MAX_WANTED; seg++) {
       const at = Math.max(d.at, seg * segmentBytes);
-      if (s.gaps(seg).length) wanted.set(seg, Math.min(at, wanted.get(seg) ?? at));
+      const missing = gaps.get(seg) ?? s.gaps(seg);
+      gaps.set(seg, missing);
+      if (missing.length) wanted.set(seg, Math.min(at, wanted.get(seg) ?? at));
     }
   }
   for (const key of s.since.keys()) if (!wanted.has(key < 0 ? -1 - key : key)) s.since.delete(key);
@@ -411,12 +416,12 @@ export function decide<F extends Flight>(
   for (const o of order) if (o.tier === 1) o.key = left(o.at);
   order.sort((a, b) => a.tier - b.tier || a.key - b.key);
   for (const { seg, at } of order) {
-    for (const [a, b] of s.gaps(seg)) {
+    for (const [a, b] of gaps.get(seg) ?? []) {
       if (a < at && at < b) {
         // The player entered in mid-segment: its part first, the rest for the check and for others.
-        consider(seg, [at, b]);
-        if (peers.length) consider(seg, [a, at]);
-      } else if (b > at || peers.length) consider(seg, [a, b]);
+        consider(seg, [at, b], at);
+        if (peers.length) consider(seg, [a, at], a);
+      } else if (b > at || peers.length) consider(seg, [a, b], at);
     }
   }
   return actions;

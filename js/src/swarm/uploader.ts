@@ -22,6 +22,11 @@ export interface Outlet {
 
 /** A channel that holds more waits: a CANCEL should still find most of the work undone. */
 export const HIGH_WATER = 131072;
+/**
+ * What waits in all channels together leaves within that time: behind it wait our HAVEs and
+ * PONGs, and a partner that asked in vain.
+ */
+const BACKLOG_S = 0.25;
 /** Of the measured uplink, where the site sets no limit. */
 const FRACTION = 0.8;
 /** What an uplink is thought to be until it is measured: 10 Mbit/s. */
@@ -70,8 +75,9 @@ export class Uploader {
     this.tokens = Math.min(burst, this.tokens + (now - this.filledAt) * this.cap);
     this.filledAt = now;
     this.measure(now);
+    let room = this.most - this.backlog();
     // Round robin, one message each: a greedy peer waits for the modest ones.
-    for (let idle = 0; this.tokens > 0 && this.outlets.size > 0 && idle < this.outlets.size;) {
+    for (let idle = 0; this.tokens > 0 && room > 0 && idle < this.outlets.size;) {
       const outlets = [...this.outlets];
       const outlet = outlets[this.next++ % outlets.length];
       const order = outlet?.orders[0];
@@ -89,20 +95,33 @@ export class Uploader {
         continue;
       }
       this.tokens -= bytes.length;
+      room -= bytes.length;
       this.sentSince += bytes.length;
       outlet.served(order, bytes.length);
     }
     clearTimeout(this.timer);
     if (![...this.outlets].some((o) => o.orders.length)) return;
     if (this.tokens <= 0) this.hungry = true;
-    // A full channel calls again when it has drained; the timer is for the bucket.
-    const wait = this.tokens > 0 ? SAMPLE_S : (MAX_DATA - this.tokens) / this.cap;
+    // A full channel calls again when it has drained; the timer is for the bucket, and for many
+    // channels that are full together.
+    const bytes = room > 0 ? MAX_DATA - this.tokens : this.most / 2;
+    const wait = room > 0 && this.tokens > 0 ? SAMPLE_S : bytes / this.cap;
     this.timer = setTimeout(
       () => {
         this.pump();
       },
       Math.ceil(Math.min(1, wait) * 1000),
     );
+  }
+
+  private get most(): number {
+    return Math.max(4 * MAX_DATA, this.cap * BACKLOG_S);
+  }
+
+  private backlog(): number {
+    let bytes = 0;
+    for (const outlet of this.outlets) bytes += outlet.backlog();
+    return bytes;
   }
 
   stop(): void {
@@ -117,9 +136,10 @@ export class Uploader {
   private measure(now: number): void {
     const elapsed = now - this.sampledAt;
     if (elapsed < SAMPLE_S) return;
-    const backlog = [...this.outlets].reduce((sum, o) => sum + o.backlog(), 0);
+    const backlog = this.backlog();
     const drained = (this.sentSince + this.backlogThen - backlog) / elapsed;
-    if (backlog >= HIGH_WATER / 2 && this.backlogThen >= HIGH_WATER / 2 && elapsed < 2) {
+    const much = Math.min(HIGH_WATER, this.most) / 2;
+    if (backlog >= much && this.backlogThen >= much && elapsed < 2) {
       this.estimate = Math.max(16384, 0.7 * this.estimate + 0.3 * drained);
       this.congestedAt = now;
     } else if (this.hungry && now - this.congestedAt > 10) {

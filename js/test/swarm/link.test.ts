@@ -41,6 +41,7 @@ beforeEach(() => {
     bytes: (s) => (held.has(s) ? new Uint8Array(SEGMENT).fill(s) : null),
     claims: () => [],
     poke: () => undefined,
+    hint: () => undefined,
     received: (flight: PeerFlight, bytes) => got.push([flight.from, bytes.length]),
     uploadedBytes: () => undefined,
   };

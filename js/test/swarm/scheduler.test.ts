@@ -151,6 +151,25 @@ describe("a deadline", () => {
     const actions = run(state({ left: 30, peers, flights: [flight("a", 0, S)], gaps }));
     expect(actions).toEqual([{ do: "peer", peer: "b", span: [0, S] }]);
   });
+  test("is the same for all of a segment from peers: nothing of it plays before its last byte", () => {
+    const slow = peer("a", all, { rate: 40_000, queued: 16_384, room: 0 });
+    const gaps = (s: number): Span[] => (s ? [] : [[S - 16_384, S]]);
+    const flights = [flight("a", S - 16_384, S)];
+    // The byte that is on its way would not be needed for half a second after the first one.
+    const actions = run(state({ left: 0.2, peers: [slow], flights, gaps }));
+    expect(fromOrigin(actions)).toEqual([[S - 16_384, S]]);
+  });
+  test("that a slow peer will miss is another peer's while there is time", () => {
+    const slow = peer("a", all, { rate: 10_000, queued: S });
+    const quick = peer("b", all);
+    const gaps = (s: number): Span[] => (s ? [] : [[0, S]]);
+    const actions = run(
+      state({ left: 5, peers: [slow, quick], flights: [flight("a", 0, S)], gaps }),
+    );
+    expect(fromPeers(actions)).toEqual([["b", 0]]);
+    const later = state({ left: 12, peers: [slow, quick], flights: [flight("a", 0, S)], gaps });
+    expect(run(later)).toEqual([]);
+  });
   test("does not ask the origin twice for the same bytes", () => {
     const flights = [flight(ORIGIN, 0, 4 * S)];
     const spans = fromOrigin(run(state({ left: 0, flights, expecting: true })));
