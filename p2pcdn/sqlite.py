@@ -7,12 +7,45 @@ import fcntl
 import logging
 import os
 import sqlite3
+import threading
 import time
+import weakref
 from pathlib import Path
 
-__all__ = ["open_database"]
+__all__ = ["fork_lock", "open_database"]
 
 log = logging.getLogger("p2pcdn.sqlite")
+
+_FORK_WAITS_S = 2.0
+_locks: weakref.WeakSet[threading.Lock] = weakref.WeakSet()
+_held: list[threading.Lock] = []
+
+
+def fork_lock() -> threading.Lock:
+    """A lock to hold while SQLite is used: a fork waits until nobody holds it.
+
+    A child that is forked while another thread is inside SQLite inherits that thread's mutexes,
+    and the belief that this process has the file's lock: whatever it opens anew then hangs, or
+    stays "locked" for ever, as no thread is left to give any of it back.
+    """
+    lock = threading.Lock()
+    _locks.add(lock)
+    return lock
+
+
+def _before_fork() -> None:
+    end = time.monotonic() + _FORK_WAITS_S
+    for lock in list(_locks):
+        if lock.acquire(timeout=max(0.0, end - time.monotonic())):
+            _held.append(lock)
+
+
+def _after_fork() -> None:
+    while _held:
+        _held.pop().release()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
 def open_database(path: Path | None, schema: str, *, timeout_s: float = 5.0) -> sqlite3.Connection:

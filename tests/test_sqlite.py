@@ -15,6 +15,7 @@ import pytest
 from p2pcdn import sqlite
 from p2pcdn.sqlite import open_database
 
+ROOT = Path(__file__).parents[1]
 SCHEMA = "CREATE TABLE IF NOT EXISTS kept (name TEXT PRIMARY KEY, value INTEGER);"
 _WRITER = """
 import sys
@@ -214,3 +215,47 @@ def test_a_mistake_in_the_schema_is_not_taken_for_a_broken_file(tmp_path: Path) 
     with pytest.raises(sqlite3.Error):
         open_database(path, "CREATE TABEL x")
     assert not list(tmp_path.glob("*.corrupt-*"))
+
+
+def test_a_worker_that_is_forked_while_another_thread_writes_can_use_its_own_database(
+    tmp_path: Path,
+) -> None:
+    """The child inherits the mutexes and the locks of a thread that it does not have: it hung, or
+    found its file "locked" for ever. In a process of its own, which has no threads but these."""
+    script = """
+import os, signal, sys, threading
+from pathlib import Path
+from p2pcdn.media.store import Store
+
+statuses = []
+for number in range(25):
+    path = Path(sys.argv[1]) / f"{number}.sqlite"
+    store, wrote, stop = Store(path), threading.Event(), threading.Event()
+
+    def write():
+        count = 0
+        while not stop.is_set():
+            count += 1
+            store.name(f"{count:032x}", "/media/a.mp4", count)
+            wrote.set()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    wrote.wait()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        inherited = store.abandon()
+        fresh = Store(path)
+        fresh.name("f" * 32, "/media/b.mp4", 1)
+        os._exit(0 if fresh.named("f" * 32) else 1)
+    stop.set()
+    thread.join()
+    statuses.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    store.close()
+print(statuses)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout == f"{[0] * 25}\n", done.stdout + done.stderr

@@ -11,7 +11,6 @@ import logging
 import os
 import socket
 import sqlite3
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from p2pcdn.sqlite import open_database
+from p2pcdn.sqlite import fork_lock, open_database
 
 __all__ = ["SEEN", "SERVED", "Claim", "Hashes", "Store"]
 
@@ -109,7 +108,7 @@ class Store:
     def __init__(self, path: Path | None, *, clock: Callable[[], float] = time.time) -> None:
         self._path = path
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = fork_lock()
         self._database: sqlite3.Connection | None = None
         self._inode: int | None = None
         self._try_again_at = float("inf")

@@ -16,6 +16,7 @@ from typing import Any
 from cachetools import LRUCache
 
 from p2pcdn.config import Config
+from p2pcdn.sqlite import fork_lock
 from p2pcdn.stats.batch import Batch
 from p2pcdn.stats.report import NO_KEY, Malformed, display_path, parse
 from p2pcdn.stats.store import Store, StoreError, open_store
@@ -62,7 +63,7 @@ class Recorder:
     def _fresh(self) -> None:
         """State of one process; a forked child drops its parent's and begins anew."""
         self._lock = threading.Lock()
-        self._writing = threading.Lock()
+        self._writing = fork_lock()
         self._batch = Batch()
         self._flushed = time.monotonic()
         self._timer: threading.Thread | None = None
