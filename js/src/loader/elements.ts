@@ -72,8 +72,8 @@ export function restore(video: HTMLVideoElement): void {
   sources.forEach(rename);
   if (!rename(video) && sources.length && !video.hasAttribute("src") && !video.srcObject) {
     // Changing the src of a <source> that is already there starts nothing by itself.
-    const { NETWORK_EMPTY, NETWORK_NO_SOURCE } = HTMLMediaElement;
-    if ([NETWORK_EMPTY, NETWORK_NO_SOURCE].includes(video.networkState as 0 | 3)) video.load();
+    // (NETWORK_EMPTY is 0, NETWORK_NO_SOURCE 3.)
+    if (video.networkState % 3 === 0) video.load();
   }
   // Loading resets both.
   if (video.playbackRate !== playbackRate) video.playbackRate = playbackRate;

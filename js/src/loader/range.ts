@@ -25,17 +25,18 @@ export function part(range: string | null, size: number, type: string): Part | n
   } else if (last) {
     start = Math.max(0, size - Number(last));
   }
-  const valid = first ? !last || Number(last) >= start : last !== "";
-  if (!match || !valid) {
-    headers["Content-Length"] = String(size);
-    return { status: 200, start: 0, end: size, headers };
+  const valid = match && (first ? !last || Number(last) >= start : last);
+  let status: Part["status"] = 206;
+  if (!valid) {
+    status = 200;
+    start = 0;
+    end = size;
+  } else if (start >= size) {
+    status = 416;
+    start = end = 0;
   }
-  if (start >= size) {
-    headers["Content-Range"] = `bytes */${String(size)}`;
-    headers["Content-Length"] = "0";
-    return { status: 416, start: 0, end: 0, headers };
-  }
-  headers["Content-Range"] = `bytes ${String(start)}-${String(end - 1)}/${String(size)}`;
+  const bytes = status === 416 ? "*" : `${String(start)}-${String(end - 1)}`;
+  if (valid) headers["Content-Range"] = `bytes ${bytes}/${String(size)}`;
   headers["Content-Length"] = String(end - start);
-  return { status: 206, start, end, headers };
+  return { status, start, end, headers };
 }

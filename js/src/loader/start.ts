@@ -358,10 +358,9 @@ class Loader {
   }
 }
 
-/** The worker that pages of this address have; with one in control there is no need to ask. */
+/** The worker that pages of this address have; not even to be asked for in some frames. */
 async function registered(): Promise<ServiceWorkerRegistration | undefined> {
-  const { controller } = navigator.serviceWorker;
-  return controller ? undefined : navigator.serviceWorker.getRegistration();
+  return navigator.serviceWorker.getRegistration();
 }
 
 /** What the player will ask for first, read while the worker is still on its way. */
