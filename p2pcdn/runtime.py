@@ -42,6 +42,7 @@ from p2pcdn.page.transform import PageOptions, is_candidate_type
 from p2pcdn.stats import Recorder, otel
 from p2pcdn.web import assets, coordinator, dashboard, manifest, metrics
 from p2pcdn.web import stats as stats_routes
+from p2pcdn.web.access import Throttle
 from p2pcdn.web.ice import Ice
 
 __all__ = [
@@ -315,9 +316,18 @@ class _Parts:
         )
         self.app.router.redirect_slashes = False
 
-        self.hub.on_report = lambda _peer, report: self.recorder.report(
-            report, content_size=self._content_size, content_url=self._content_url
-        )
+        self._limit = Throttle(rate=1, burst=10, total_rate=2000)
+        self.hub.on_report = self._reported
+
+    def _reported(self, peer: str, report: dict[str, Any]) -> None:
+        if "view" not in report:
+            return  # about a peer, not about a view
+        if self._limit.take(peer):
+            self.recorder.report(
+                report, content_size=self._content_size, content_url=self._content_url
+            )
+        else:
+            self.recorder.drop("too many reports")
 
     def _content_size(self, key: str) -> int | None:
         found = self.library.content(key)

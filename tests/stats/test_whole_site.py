@@ -92,3 +92,20 @@ def test_the_origins_count_and_the_loaders_reports_meet_under_one_content(site: 
         assert found["notes"] == []
         assert "p2pcdn_views_total 3\n" in http.get("/p2pcdn/metrics", headers=owner).text
         assert http.get("/p2pcdn/dashboard?token=owner").status_code == 200
+
+
+def test_what_comes_over_the_coordinator_is_bounded_and_only_counters_are_taken_for_counters(
+    tmp_path: Path,
+) -> None:
+    app: Any = P2PCDN(Starlette(), data_dir=str(tmp_path))
+    parts = app.site.parts
+    heard = parts.hub.on_report
+    heard("peer-1", {"content": "c" * 32, "bad": ["peer-9"]})  # about a peer, not about a view
+    assert parts.recorder.summary(0).dropped == {}
+    for seq in range(50):
+        heard("peer-1", {"view": "view-0001", "seq": seq, "contents": [], "direct": {"error": 1}})
+    heard("peer-2", {"view": "view-0002", "seq": 1, "contents": [], "direct": {"insecure": 1}})
+    summary = parts.recorder.summary(0)
+    assert summary.direct == {"error": 1, "insecure": 1}
+    assert 35 <= summary.dropped["too many reports"] <= 40
+    parts.recorder.close()
