@@ -48,7 +48,8 @@ def run(args: argparse.Namespace) -> int:
     listener = _listen(args.host, args.port)
     local = _is_loopback(args.host)
     # Statistics without a token only where nobody but this machine can ask for them.
-    app = P2PCDN(build(films), hud=True, debug=local)
+    # Nothing stays in the browser: two tabs of one browser are to be two visitors.
+    app = P2PCDN(build(films), hud=True, debug=local, disk_limit=0)
     config = uvicorn.Config(app, log_level="warning", ws_per_message_deflate=False)
     port = listener.getsockname()[1]
 

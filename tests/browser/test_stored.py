@@ -116,6 +116,17 @@ def test_two_tabs_on_one_film_fetch_it_once(site: Site, watch: Watcher) -> None:
     assert proxy.sent(r"/media/long\.mp4") < 1.1 * size("long.mp4")
 
 
+def test_two_tabs_with_the_panel_are_two_visitors(site: Site, watch: Watcher) -> None:
+    """As every page of ours that tells people to look at it says."""
+    proxy = site("starlette-uvicorn")
+    first = watch(proxy).open("watch/one?p2pcdn=hud").shared().play().end()
+    second = Watch(first.visitor.tab(scripts=(EYES,)), proxy)
+    second.open("watch/one?p2pcdn=hud").shared().play().end()
+    second.no_error()
+    assert content(second, "one.mp4")["fromCache"] == 0
+    assert content(second, "one.mp4")["fromPeers"] > size("one.mp4") / 2
+
+
 def test_stored_bytes_that_changed_never_reach_the_player(site: Site, watch: Watcher) -> None:
     proxy = site("starlette-uvicorn")
     visitor = stored(watch(proxy).open("watch/one").shared().play().end(), "one.mp4")

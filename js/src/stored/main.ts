@@ -15,6 +15,8 @@ export async function openDisk(host: DiskHost): Promise<Disk | undefined> {
     await caches.delete(CACHE);
     return undefined;
   }
+  // Somebody looks how it works: two tabs are to be two visitors, not one who has it all already.
+  if (new URLSearchParams(location.search).get("p2pcdn") === "hud") return undefined;
   const files = await openFiles(base);
   if (!files) return undefined;
   const ledger = await readLedger(files).catch(() => null);
