@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING
@@ -142,6 +143,7 @@ class Peer:
         self.quality.meet(other)
 
 
+@functools.lru_cache(maxsize=4096)
 def network_of(address: str) -> Network | None:
     """The address and its two wider prefixes, or None where it says nothing.
 

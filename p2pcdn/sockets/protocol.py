@@ -95,15 +95,13 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self._transport = transport
         if isinstance(transport, Wire):
             self._buffer = transport.view
-        if self._preface:
-            transport.write(self._preface)
-            self._preface = b""
         if self._register is not None:
             self._register.add(self)
         # Not kept: it holds the whole handshake.
         opened, self._opened = self._opened, None
         assert opened is not None
         self._receiver = opened(self)
+        self._write(b"")
         if self._unread and self._receiver is not None:
             unread, self._unread = self._unread, b""
             self._read(unread)
@@ -151,11 +149,15 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         if transport is None or self._decoder.closed:  # it said good-bye, or was told
             return
         if isinstance(messages, str):
-            transport.write(encode_text(messages))
+            data = encode_text(messages)
         elif len(messages) == 1:
-            transport.write(encode_text(messages[0]))
+            data = encode_text(messages[0])
         else:
-            transport.write(b"".join([encode_text(message) for message in messages]))
+            data = b"".join([encode_text(message) for message in messages])
+        if self._preface:
+            self._write(data)
+        else:
+            transport.write(data)
         if transport.get_write_buffer_size() > _MAX_UNSENT_BYTES:
             log.info("a peer does not read what it is sent: dropped")
             transport.abort()
@@ -170,9 +172,15 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         if receiver is not None:
             receiver.detach()
         body = code.to_bytes(2, "big") + reason.encode()[:120] if code != 1005 else b""
-        transport.write(encode(CLOSE, body))
+        self._write(encode(CLOSE, body))
         transport.close()
         self._loop.call_later(_CLOSING_S, transport.abort)
+
+    def _write(self, data: bytes) -> None:
+        """Send `data`; the first of it leaves together with the preface."""
+        preface, self._preface = self._preface, b""
+        if self._transport is not None and (preface or data):
+            self._transport.write(preface + data)
 
     def abort(self) -> None:
         """Cut off."""

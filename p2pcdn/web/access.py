@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hmac
 import ipaddress
 import time
@@ -33,13 +34,20 @@ def client_address(request: HTTPConnection) -> str:
     X-Forwarded-For, the one that this proxy added: earlier ones are the client's to invent.
     """
     host = request.client.host if request.client else ""
+    proxy = _is_proxy(host)
+    if proxy is None:
+        return _forwarded(request) or "local"  # a Unix socket: there is a proxy in front
+    return (_forwarded(request) or host) if proxy else host
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_proxy(host: str) -> bool | None:
+    """Whether a client with this address is a proxy of one's own; None: it is no address."""
     try:
         direct = ipaddress.ip_address(host)
     except ValueError:
-        return _forwarded(request) or "local"  # a Unix socket: there is a proxy in front
-    if direct.is_private or direct.is_loopback:
-        return _forwarded(request) or host
-    return host
+        return None
+    return direct.is_private or direct.is_loopback
 
 
 def _forwarded(request: HTTPConnection) -> str | None:
