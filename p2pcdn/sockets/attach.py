@@ -24,7 +24,7 @@ def attach(
     Returns:
         The session, or None where the page is another site's and was turned away.
     """
-    if connection.url.path.endswith(tracker.PATH):
+    if connection.scope["path"].endswith(tracker.PATH):
         return tracker.attach(protocol, connection, hub, allowed=allowed(connection, config))
     if not allowed(connection, config):
         protocol.deliver(FOREIGN)

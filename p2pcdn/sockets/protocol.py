@@ -59,7 +59,6 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
     __slots__ = (
         "_buffer",
         "_decoder",
-        "_loop",
         "_opened",
         "_preface",
         "_receiver",
@@ -84,7 +83,6 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self._unread = unread
         self._receiver: Receiver | None = None
         self._transport: asyncio.Transport | None = None
-        self._loop = asyncio.get_running_loop()
         # In a reactor all sockets read into one; where there is none, each into its own.
         self._buffer: memoryview | None = None
 
@@ -174,7 +172,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         body = code.to_bytes(2, "big") + reason.encode()[:120] if code != 1005 else b""
         self._write(encode(CLOSE, body))
         transport.close()
-        self._loop.call_later(_CLOSING_S, transport.abort)
+        asyncio.get_running_loop().call_later(_CLOSING_S, transport.abort)
 
     def _write(self, data: bytes) -> None:
         """Send `data`; the first of it leaves together with the preface."""

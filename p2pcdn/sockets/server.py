@@ -38,7 +38,8 @@ Opened = Callable[[WebSocketProtocol, HTTPConnection], Receiver | None]
 
 
 class Listener:
-    """What all connections of one listening socket share; call it for a protocol.
+    """What all connections of one listening socket share; call it for a protocol. Made on the
+    running loop.
 
     Args:
         app: Answers requests.
@@ -66,6 +67,7 @@ class Listener:
         self.max_body_bytes = 4 * max_message_bytes
         self.max_connections = max_connections
         self.proxied = proxied
+        self.loop = asyncio.get_running_loop()  # (asked for, it looks at the process id each time)
         self.closing = False
         self.connections: set[_HTTP] = set()
         self.websockets: set[WebSocketProtocol] = set()
@@ -93,7 +95,7 @@ class Listener:
 class _HTTP(asyncio.Protocol):
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
-        self._loop = asyncio.get_running_loop()
+        self._loop = listener.loop
         self._transport: asyncio.Transport | None = None
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEAD_BYTES)
         self._request: h11.Request | None = None
