@@ -1,10 +1,13 @@
 """The coordinator beside npm `peer`, all on the same pinned core, in one run.
 
-    python -m tests.bench.bench_coordinator [--peers 1000] [--seconds 1] [--rounds 3]
+    python -m tests.bench.bench_coordinator [--peers 1000] [--seconds 1] [--rounds 3] [--viewers 0]
 
 npm's `peerjs` command, ours inside uvicorn, and `p2pcdn serve` run at the same time, one is
 busy at a time, in turn. Rates are messages per second *of the server's own processor time*, so
 that other work on the machine changes them little; the crowd of clients has another core.
+
+With `--viewers 5000` so many come to one content within ten seconds, and are counted who were
+answered with a list of sources, and how fast. (npm's `peer` knows no contents: not asked.)
 """
 
 from __future__ import annotations
@@ -22,10 +25,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
-from tests.bench.load import Crowd
+from p2pcdn.coordinator import Admission
+from tests.bench.load import CONTENT, Crowd, Viewers
 from tests.servers.process import ROOT, environment, free_port
 
-_TICKS = os.sysconf("SC_CLK_TCK")
+SECRET = "the site's secret"  # that of tests.web.coordinator_site
 _CORES = sorted(os.sched_getaffinity(0))
 _ASKED = {
     ("uvicorn", "bursts"): 0.8,
@@ -44,6 +48,8 @@ class Server:
         self.connects = self.kib = 0.0
         self.latency: dict[int, tuple[float, float]] = {}
         self.crowd: Crowd | None = None
+        self.viewers: Viewers | None = None
+        self.busy = 0.0
 
     def cpu_s(self) -> float:
         """Processor time so far, all threads, from the scheduler's own nanoseconds."""
@@ -77,6 +83,21 @@ class Server:
         arrived = self.crowd.closed_loop(seconds, burst=1 if kind == "single" else 5)
         self.rates[kind].append(arrived / (self.cpu_s() - cpu))
 
+    def welcome(self, count: int) -> None:
+        """Let viewers come to one content; the crowd is gone."""
+        if self.crowd is not None:
+            self.crowd.close()
+            self.crowd = None
+        admission = Admission(SECRET.encode(), "")
+        viewers = Viewers(self.port, count, lambda id: admission.issue(CONTENT, id)[0])
+        cpu = self.cpu_s()
+        try:
+            viewers.come(10.0)
+        finally:
+            viewers.close()
+        self.busy = (self.cpu_s() - cpu) / 10.0
+        self.viewers = viewers
+
     def listen(self, rate: int) -> None:
         assert self.crowd is not None
         took = self.crowd.open_loop(1.0, rate)
@@ -84,8 +105,8 @@ class Server:
 
 
 @contextlib.contextmanager
-def servers(folder: Path, peers: int, only: str) -> Iterator[list[Server]]:
-    limit = str(2 * peers + 100)
+def servers(folder: Path, peers: int, viewers: int, only: str) -> Iterator[list[Server]]:
+    limit = str(2 * max(peers, viewers) + 100)
     python = [sys.executable, "-m"]
     alive = ["--alive_timeout", "3600000"]  # the crowd is never silent, and never says HEARTBEAT
     npm = ROOT / "tests/browser/node_modules/.bin/peerjs"
@@ -113,7 +134,11 @@ def servers(folder: Path, peers: int, only: str) -> Iterator[list[Server]]:
                 cwd=ROOT,
                 env=environment(
                     folder / name,
-                    {"P2PCDN_CONCURRENT_LIMIT": limit, "P2PCDN_ALIVE_TIMEOUT": "3600"},
+                    {
+                        "P2PCDN_CONCURRENT_LIMIT": limit,
+                        "P2PCDN_ALIVE_TIMEOUT": "3600",
+                        "P2PCDN_SECRET": SECRET,
+                    },
                 ),
                 stdout=subprocess.DEVNULL,
                 preexec_fn=lambda: os.sched_setaffinity(0, {_CORES[0]}),
@@ -139,6 +164,7 @@ def main() -> None:
     parser.add_argument("--peers", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each round")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--viewers", type=int, default=0, help="who come within ten seconds")
     parser.add_argument("--only", default="", help="beside npm peer: uvicorn or serve")
     args = parser.parse_args()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -146,7 +172,7 @@ def main() -> None:
     os.sched_setaffinity(0, {_CORES[-1]})
     with (
         tempfile.TemporaryDirectory() as folder,
-        servers(Path(folder), args.peers, args.only) as run,
+        servers(Path(folder), args.peers, args.viewers, args.only) as run,
     ):
         for server in run:
             server.join(args.peers)
@@ -157,7 +183,11 @@ def main() -> None:
         for rate in (2000, 10_000):
             for server in run:
                 server.listen(rate)
+        if args.viewers:
+            for server in run[1:]:
+                server.welcome(args.viewers)
         _print(run, args.peers)
+        _print_viewers(run[1:], args.viewers)
 
 
 def _print(run: list[Server], peers: int) -> None:
@@ -188,6 +218,25 @@ def _print(run: list[Server], peers: int) -> None:
         print(f"{line}{server.kib:10.1f}{server.connects:10.0f}   {late}")
     for what, number, asked, reached in verdicts:
         print(f"{what:22} {number:>6}   asked {asked:8} {'reached' if reached else 'NOT REACHED'}")
+
+
+def _print_viewers(run: list[Server], count: int) -> None:
+    for server in run:
+        viewers = server.viewers
+        if viewers is None:
+            continue
+        answered = len(viewers.joined)
+        if not answered:
+            print(f"{server.name}: none of {count} viewers was answered   NOT REACHED")
+            continue
+        p99 = viewers.joined[int(0.99 * (answered - 1))]
+        median, late = viewers.joined[answered // 2], viewers.listed[int(0.99 * (answered - 1))]
+        print(
+            f"{server.name}: {answered} of {count} viewers answered, {viewers.named} with sources; "
+            f"connect to list p50 {1e3 * median:.1f} ms, p99 {1e3 * p99:.1f} ms; question to list "
+            f"p99 {1e3 * late:.1f} ms; {server.busy:.0%} of a core   asked: all, p99 < 100 ms "
+            f"{'reached' if answered == count and p99 < 0.1 else 'NOT REACHED'}"
+        )
 
 
 if __name__ == "__main__":

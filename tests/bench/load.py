@@ -12,9 +12,11 @@ import os
 import select
 import socket
 import time
+from collections.abc import Callable
 
-__all__ = ["Crowd"]
+__all__ = ["Crowd", "Viewers"]
 
+CONTENT = "0123456789abcdef" * 2
 _OFFERED = "permessage-deflate; client_max_window_bits"
 
 
@@ -31,6 +33,18 @@ def message(type: str, dst: str, bytes: int = 475) -> str:
     text = json.dumps({"type": type, "payload": payload, "dst": dst}, separators=(",", ":"))
     payload["candidate"] = "a=candidate:1 1 udp 2113937151 " + "x" * (bytes - len(text) - 31)
     return json.dumps({"type": type, "payload": payload, "dst": dst}, separators=(",", ":"))
+
+
+def _handshake(port: int, id: str, token: str) -> bytes:
+    """As a browser sends it."""
+    key = base64.b64encode(os.urandom(16)).decode()
+    return (
+        f"GET /peerjs/peerjs?key=peerjs&id={id}&token={token}&version=1.5.5 HTTP/1.1\r\n"
+        f"Host: 127.0.0.1:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
+        f"Origin: http://127.0.0.1:{port}\r\nUser-Agent: Mozilla/5.0 (bench)\r\n"
+        f"Sec-WebSocket-Extensions: {_OFFERED}\r\n\r\n"
+    ).encode()
 
 
 class Peer:
@@ -58,16 +72,7 @@ class Crowd:
     def _connect(self, id: str, number: int) -> None:
         connection = socket.create_connection(("127.0.0.1", self._port))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        key = base64.b64encode(os.urandom(16)).decode()
-        connection.sendall(
-            (
-                f"GET /peerjs/peerjs?key=peerjs&id={id}&token=t{number}&version=1.5.5 HTTP/1.1\r\n"
-                f"Host: 127.0.0.1:{self._port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-                f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
-                f"Origin: http://127.0.0.1:{self._port}\r\nUser-Agent: Mozilla/5.0 (bench)\r\n"
-                f"Sec-WebSocket-Extensions: {_OFFERED}\r\n\r\n"
-            ).encode()
-        )
+        connection.sendall(_handshake(self._port, id, f"t{number}"))
         got = b""
         while b'"OPEN"' not in got:
             chunk = connection.recv(4096)
@@ -168,3 +173,100 @@ class Crowd:
         self._epoll.close()
         for peer in self.peers:
             peer.socket.close()
+
+
+class _Viewer:
+    __slots__ = ("asked_at", "data", "id", "opened", "questions", "socket", "started_at")
+
+    def __init__(self, connection: socket.socket, id: str, questions: bytes) -> None:
+        self.socket = connection
+        self.id = id
+        self.questions = questions
+        self.started_at = time.perf_counter()
+        self.asked_at = 0.0
+        self.opened = False
+        self.data = b""
+
+
+class Viewers:
+    """`count` viewers of the PeerServer at `port` who come to one content within `seconds`.
+
+    Each connects, announces itself as soon as it is let in, and asks for sources; from then on
+    it sends heartbeats, as the loader does.
+
+    Args:
+        token: Makes the admission token of a peer id.
+    """
+
+    def __init__(self, port: int, count: int, token: Callable[[str], str]) -> None:
+        self._address = ("127.0.0.1", port)
+        self._token = token
+        self._count = count
+        self._epoll = select.epoll()
+        self._by_fd: dict[int, _Viewer] = {}
+        self._beat = _frame('{"type":"HEARTBEAT"}')
+        self.joined: list[float] = []
+        """Seconds from the first packet to the list of sources, of each that was answered;"""
+        self.listed: list[float] = []
+        """from the question to the list;"""
+        self.named = 0
+        """answers that named a source."""
+
+    def come(self, seconds: float, *, patience_s: float = 10.0) -> None:
+        """Let them come, evenly, and wait for the last answer."""
+        start = now = time.perf_counter()
+        come = beats = 0
+        while len(self.joined) < self._count and now < start + seconds + patience_s:
+            due = min(self._count, int((now - start) / seconds * self._count))
+            while come < due:
+                self._connect(come)
+                come += 1
+            # Everybody's heart beats every 2 s.
+            hearts = int((now - start) * len(self.joined) / 2)
+            viewers = list(self._by_fd.values()) if hearts > beats else []
+            for viewer in viewers[: min(200, hearts - beats)]:
+                if viewer.asked_at:
+                    viewer.socket.send(self._beat)
+                    self._by_fd[viewer.socket.fileno()] = self._by_fd.pop(viewer.socket.fileno())
+            beats = max(beats, hearts)
+            for fd, _ in self._epoll.poll(0.0005):
+                self._heard(self._by_fd[fd])
+            now = time.perf_counter()
+        self.joined.sort()
+        self.listed.sort()
+
+    def _connect(self, number: int) -> None:
+        connection = socket.create_connection(self._address)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        id = f"viewer{os.urandom(6).hex()}"
+        token = self._token(id)
+        announce = {"content": CONTENT, "token": token, "segments": 128, "have": [[0, 8]]}
+        ask = {"rid": 1, "content": CONTENT, "token": token, "limit": 16}
+        questions = [
+            _frame(json.dumps({"type": type, "payload": payload}, separators=(",", ":")))
+            for type, payload in (("ANNOUNCE", announce), ("SOURCES", ask))
+        ]
+        viewer = _Viewer(connection, id, b"".join(questions))
+        connection.sendall(_handshake(self._address[1], id, f"t{number}"))
+        connection.setblocking(False)
+        self._by_fd[connection.fileno()] = viewer
+        self._epoll.register(connection.fileno(), select.EPOLLIN)
+
+    def _heard(self, viewer: _Viewer) -> None:
+        viewer.data += viewer.socket.recv(65536)
+        if not viewer.opened and b'"OPEN"' in viewer.data:
+            viewer.opened = True
+            viewer.asked_at = time.perf_counter()
+            viewer.socket.send(viewer.questions)
+        if b'"SOURCES"' in viewer.data and viewer.data.endswith(b"]}}"):
+            now = time.perf_counter()
+            self.joined.append(now - viewer.started_at)
+            self.listed.append(now - viewer.asked_at)
+            self.named += b'"id"' in viewer.data
+            viewer.data = b""
+
+    def close(self) -> None:
+        """Hang up."""
+        self._epoll.close()
+        for viewer in self._by_fd.values():
+            viewer.socket.close()
