@@ -21,6 +21,7 @@ from p2pcdn.hub import Hub, HubUnavailable, MailboxRequest
 from p2pcdn.web import tracker
 from p2pcdn.web.access import client_address
 from p2pcdn.web.coordinator_socket import Socket
+from p2pcdn.web.openapi import DOCUMENT
 
 __all__ = ["allowed", "mounted", "routes"]
 
@@ -44,6 +45,7 @@ def routes(hub: Hub, config: Config) -> list[BaseRoute]:
         WebSocketRoute("/peerjs", Socket(hub, config, allowed)),
         WebSocketRoute(tracker.PATH, tracker.TrackerSocket(hub, config, allowed)),
         Route("/", _cors(web.info)),
+        Route("/openapi.json", _cors(web.document)),
         Route("/mailbox", _cors(web.mailbox), methods=["POST"]),
         *(Route(f"/{{key}}/id{end}", _cors(web.id)) for end in ("", "/")),
         *(Route(f"/{{key}}/peers{end}", _cors(web.peers)) for end in ("", "/")),
@@ -106,6 +108,9 @@ class _Coordinator:
 
     async def info(self, request: Request) -> Response:
         return JSONResponse(_INFO)
+
+    async def document(self, request: Request) -> Response:
+        return JSONResponse(DOCUMENT)
 
     async def id(self, request: Request) -> Response:
         # text/html is what PeerServer says; a UUID is no markup.
