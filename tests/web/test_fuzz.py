@@ -52,7 +52,7 @@ _anything = st.one_of(
 )
 
 
-@pytest.fixture(params=["serve", "uvicorn"])
+@pytest.fixture(params=["serve", pytest.param("uvicorn", marks=pytest.mark.slow)])
 def target(request: pytest.FixtureRequest, run: Run) -> Iterator[Target]:
     target = run(lambda: Target(request.param))
     yield target
@@ -157,7 +157,8 @@ def test_a_hundred_thousand_hostile_messages_leave_no_trace(target: Target) -> N
         target.forgets(peers=2)
         assert attack.sent == 110_000
         assert target.descriptors() <= descriptors + 2
-        assert target.kib() <= kib + 6 * 1024, "memory that does not come back"
+        # Less than a hundred bytes a message: what an allocator keeps, and nothing that anybody does.
+        assert (target.kib() - kib) * 1024 <= 100 * 100_000, "memory that does not come back"
 
 
 def hostile(chance: random.Random) -> bytes:
