@@ -19,6 +19,7 @@ from typing import Any
 
 from p2pcdn.config import Config
 from p2pcdn.errors import P2PCDNError
+from p2pcdn.stats.fit import fit_rows
 from p2pcdn.stats.render import as_csv, as_text
 from p2pcdn.stats.source import NothingYet, read_local, read_redis, read_remote
 from p2pcdn.stats.summary import Summary
@@ -98,7 +99,10 @@ def _anything(summary: Summary) -> bool:
 def _watch(args: argparse.Namespace, config: Config) -> int:
     terminal = sys.stdout.isatty() and not (args.json or args.csv)
     while True:
-        text = _form(args, config, _read(args, config), one_line=True)
+        summary = _read(args, config)
+        if terminal:  # what does not fit on the screen would scroll it away
+            summary = fit_rows(summary, shutil.get_terminal_size().lines)
+        text = _form(args, config, summary, one_line=True)
         if terminal:
             # Home, write, clear what is left below: no flicker, unlike clearing first.
             text = "\x1b[H" + text.replace("\n", "\x1b[K\n") + "\x1b[K\n\x1b[J"

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 
 from p2pcdn.stats.causes import CAUSES, DIRECT
+from p2pcdn.stats.fit import fit_columns
 from p2pcdn.stats.summary import Content, Counts, Summary
 
-__all__ = ["as_csv", "as_text", "columns", "headline", "human_bytes", "remarks", "sparkline"]
+__all__ = [
+    "as_csv",
+    "as_text",
+    "columns",
+    "headline",
+    "human_bytes",
+    "no_room",
+    "remarks",
+    "sparkline",
+]
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _ASCII = "_.:-=+*#"
@@ -166,30 +177,28 @@ def as_text(
         ascii: For an output that cannot write block characters.
     """
     rows = [HEADER, *columns(summary, price=price, currency=currency)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]
-    if width is not None:
-        rest = sum(widths[1:]) + 2 * (len(widths) - 1)
-        widths[0] = max(12, min(widths[0], width - rest))
+    table, left_out = fit_columns(rows, width)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = [f"p2pcdn, {span(summary)}", headline(summary, price=price, currency=currency), ""]
-    for row in rows:
-        first = _cut(row[0], widths[0]).ljust(widths[0])
-        rest_of_row = (cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))
-        lines.append("  ".join((first, *rest_of_row)).rstrip())
-    lines[3 + len(rows) - 1 : 3 + len(rows) - 1] = ["-" * min(width or 10**6, len(lines[-1]))]
+    for first, *rest in table:
+        cells = (cell.rjust(w) for cell, w in zip(rest, widths[1:], strict=True))
+        lines.append("  ".join((first.ljust(widths[0]), *cells)).rstrip())
+    lines.insert(len(lines) - 1, "-" * len(lines[-1]))
     if graph := sparklines(summary, width=width or 100, ascii=ascii):
         lines += ["", *graph]
-    if notes := remarks(summary):
-        lines += ["", *notes]
+    if notes := [*no_room(left_out), *remarks(summary)]:
+        lines.append("")
+        for note in notes:
+            lines += [note] if width is None else textwrap.wrap(note, width)
     text = "\n".join(lines)
     return text.encode("ascii", "replace").decode() if ascii else text
 
 
-def _cut(text: str, width: int) -> str:
-    """The end of a path says more than its middle."""
-    if len(text) <= width:
-        return text
-    head = max(1, width // 3)
-    return f"{text[:head]}…{text[len(text) - (width - head - 1) :]}"
+def no_room(left_out: Sequence[str]) -> list[str]:
+    """What to say of columns that a terminal has no room for."""
+    if not left_out:
+        return []
+    return [f"No room for: {', '.join(left_out)}. A wider terminal, a pipe or --csv has all."]
 
 
 def _safe(text: str) -> str:

@@ -20,11 +20,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from p2pcdn.stats.render import human_bytes, sparkline
+from p2pcdn.stats.fit import fit_columns, fit_rows
+from p2pcdn.stats.render import HEADER, as_text, human_bytes, sparkline
 from p2pcdn.stats.sqlite_schema import FILE_NAME
 from p2pcdn.stats.when import parse_when
-from tests.stats.support import MakeSite
+from tests.stats.support import MakeSite, Site
 from tests.web.stats_site import serve
 
 ROOT = Path(__file__).parents[2]
@@ -89,6 +92,43 @@ def test_a_terminal_gets_colours_and_no_line_is_wider_than_it(store: Path) -> No
     lines = re.sub(r"\x1b\[[0-9;]*m", "", text).replace("\r", "").split("\n")
     assert "evil" in text and "\x1b[31m.mp4" not in text
     assert max(map(len, lines)) <= 120
+
+
+TABLES = st.integers(1, 6).flatmap(
+    lambda n: st.lists(
+        st.tuples(st.text("abc/é.", min_size=1, max_size=60),
+                  *[st.text("0123456789", min_size=1, max_size=11)] * (len(HEADER) - 1)),
+        min_size=n, max_size=n,
+    )
+)  # fmt: skip
+
+
+@given(TABLES, st.integers(40, 160))
+def test_a_narrow_terminal_loses_whole_columns_never_part_of_a_number(
+    rows: list[tuple[str, ...]], width: int
+) -> None:
+    (header, *lines), left_out = fit_columns([HEADER, *rows], width)
+    assert [name for name in HEADER if name not in left_out] == header
+    assert {"content", "delivered", "offload"} <= set(header)
+    kept = [HEADER.index(name) for name in header[1:]]
+    for row, line in zip(rows, lines, strict=True):
+        assert line[1:] == [row[i] for i in kept]
+        assert row[0] == line[0] or line[0][-5:] == row[0][-5:]
+    widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
+    assert sum(widths) + 2 * (len(widths) - 1) <= max(width, 46)
+    # What fits is shown.
+    assert bool(left_out) <= (22 + sum(max(len(r[i]) for r in [HEADER, *rows]) + 2
+                                       for i in range(1, len(HEADER))) > width)  # fmt: skip
+
+
+def test_a_screen_that_is_watched_does_not_scroll(site: Site) -> None:
+    for n in range(30):
+        site.send(100 + n, f"/media/{n}.mp4")
+    summary = fit_rows(site.recorder.summary(0), 24)
+    assert len(summary.contents) == 11 and summary.more_contents == 19
+    text = as_text(summary, price=0.08, currency="$", width=80)
+    assert len(text.splitlines()) <= 24
+    assert fit_rows(summary, 100) is summary
 
 
 def test_an_output_without_unicode_still_gets_a_table(store: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.web.stats_site import serve
 
 pytestmark = pytest.mark.browser
 
+ROOT = Path(__file__).parents[2]
 READY = """document.querySelector("#traffic svg")
     && document.querySelectorAll("#contents tbody tr").length"""
 
@@ -130,8 +132,10 @@ def test_it_goes_on_by_itself_and_says_when_the_site_does_not_answer(
     visitor.offline()
     visitor.wait_for("document.querySelector('#state').innerText.includes('not updated')")
     assert "brand-new" in text(visitor, "#contents")
+    assert "old. The site does not answer" in text(visitor, "#trouble")
     visitor.offline(False)
     visitor.wait_for("document.querySelector('#state').innerText.startsWith('updated')")
+    assert visitor.eval("document.querySelector('#trouble').hidden")
 
 
 def test_a_price_of_ones_own_changes_the_savings_and_is_remembered(
@@ -178,6 +182,36 @@ def test_a_site_without_any_data_says_what_to_do(visit: Visit, tmp_path: Path) -
         visitor.wait_for("!document.querySelector('#main').hidden")
         assert "p2pcdn doctor" in text(visitor, "#empty")
         assert complaints(visitor) == []
+
+
+def test_numbers_that_cannot_be_had_are_said_in_a_sentence_not_in_a_blank_page(
+    visit: Visit, tmp_path: Path
+) -> None:
+    with serve(tmp_path, debug=True, redis_url="redis://127.0.0.1:1/0", secret="x") as (port, _):
+        visitor = visit()
+        visitor.goto(f"http://127.0.0.1:{port}/p2pcdn/dashboard")
+        visitor.wait_for("!document.querySelector('#trouble').hidden")
+        said = text(visitor, "#trouble")
+        assert "cannot be read" in said and "serves on" in said
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_every_text_can_be_read_by_weak_eyes(theme: int) -> None:
+    # WCAG 2.2, 1.4.3: 4.5 to 1.
+    css = (ROOT / "p2pcdn/web/dashboard_page/style.css").read_text("utf-8")
+    found = re.findall(r":root \{(.*?)\}", css, re.DOTALL)[theme]
+    colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{3,6});", found))
+
+    def luminance(colour: str) -> float:
+        digits = colour[1:] if len(colour) == 7 else "".join(2 * c for c in colour[1:])
+        parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        r, g, b = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+    for ink in ("text", "soft", "faint"):
+        for paper in ("card", "bg"):
+            light, dark = sorted((luminance(colours[ink]), luminance(colours[paper])))[::-1]
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, (ink, paper)
 
 
 def test_a_path_that_is_html_is_shown_as_text(visit: Visit, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ async function load() {
   }
   if (!answer.ok) {
     const { message } = await answer.json().catch(() => ({ message: "" }));
-    throw new Error(message || `the site answers ${answer.status}`);
+    throw new Error(`${message || `The site answers ${answer.status}.`} The site itself serves on.`);
   }
   return answer.json();
 }
@@ -64,14 +64,15 @@ async function refresh() {
     if (mine !== asked) return;
     state.data = data;
     state.at = Date.now();
-    $("ask").hidden = true;
+    $("ask").hidden = $("trouble").hidden = true;
     $("main").hidden = false;
     status("updated just now", false);
     render();
   } catch (error) {
     if (mine !== asked) return;
     if (error.ask) return ask(error.message);
-    status(`not updated: ${error.message}`, true);
+    status(state.at ? `not updated for ${duration((Date.now() - state.at) / 1000)}` : "no numbers yet", true);
+    trouble(error instanceof TypeError ? "The site does not answer." : error.message);
   }
   const often = state.range === "1h" || state.range === "24h" ? 5000 : 30000;
   timer = setTimeout(() => (document.hidden ? (state.waiting = true) : refresh()), often);
@@ -82,8 +83,15 @@ function status(text, bad) {
   $("state").className = bad ? "bad" : "";
 }
 
+/** In full, since the header has no room; the numbers that were shown stay. */
+function trouble(why) {
+  $("trouble").hidden = false;
+  const what = state.data ? "The numbers below are old." : "There are no numbers to show.";
+  $("trouble").replaceChildren(make("strong", {}, what), ` ${why} This page tries again by itself.`);
+}
+
 function ask(why) {
-  $("main").hidden = true;
+  $("main").hidden = $("trouble").hidden = true;
   $("ask").hidden = false;
   $("ask-why").textContent = state.token ? why : "Enter the site's stats_token to see them.";
   status("", true);
@@ -158,7 +166,7 @@ function bars(id, found, words, kind, unit) {
     return make("div", { class: "row" },
       make("span", {}, label),
       make("span", {}, percent(n / total, n / total < 0.1 ? 1 : 0)),
-      make("div", { class: "meter" }, make("i", { class: kind, "width%": n / entries[0][1] })),
+      make("div", { class: "meter" }, make("i", { class: kind, "width%": n / total })),
       make("span", { class: "why" }, ...prose(why)));
   });
   $(id).replaceChildren(...(rows.length ? rows : [make("p", {}, "Nothing in this time.")]));
