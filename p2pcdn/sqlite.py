@@ -48,7 +48,9 @@ def _after_fork() -> None:
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
-def open_database(path: Path | None, schema: str, *, timeout_s: float = 5.0) -> sqlite3.Connection:
+def open_database(
+    path: Path | None, schema: str, *, timeout_s: float = 5.0, again: bool = False
+) -> sqlite3.Connection:
     """Open (or make) the database at `path` and apply `schema` (idempotent statements).
 
     Write-ahead logging, so readers never wait for the one writer. A file that SQLite calls
@@ -60,6 +62,7 @@ def open_database(path: Path | None, schema: str, *, timeout_s: float = 5.0) -> 
         path: The file, or None for a private in-memory database.
         schema: SQL run at every opening, e.g. `CREATE TABLE IF NOT EXISTS ...`.
         timeout_s: How long a statement waits for another process's lock.
+        again: It could not be had before: that is known, and not logged once more.
 
     Returns:
         A connection in autocommit mode, usable from any thread (callers lock).
@@ -81,7 +84,8 @@ def open_database(path: Path | None, schema: str, *, timeout_s: float = 5.0) -> 
             reason = again
     except OSError as error:
         reason = error
-    log.warning("%s cannot be used (%s): kept in memory of this process instead", path, reason)
+    level = logging.DEBUG if again else logging.WARNING
+    log.log(level, "%s cannot be used (%s): kept in memory of this process instead", path, reason)
     return _connect(":memory:", schema, timeout_s)
 
 

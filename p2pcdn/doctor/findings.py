@@ -51,6 +51,10 @@ class Finding:
         }
 
 
+_SHARED = ("manifest", "browser-shared")
+"""Findings that say that a video is shared."""
+
+
 @dataclass(slots=True)
 class Report:
     """All findings about one page, in the order in which they were made."""
@@ -106,6 +110,8 @@ class Report:
         problems, warnings, fine = map(self.count, (Status.PROBLEM, Status.WARNING, Status.OK))
         if problems:
             verdict = "Nothing, or not everything, is shared on this page"
+        elif not any(finding.code in _SHARED for finding in self.findings):
+            verdict = "No video of this page is shared"
         elif warnings:
             verdict = "This page shares its videos, but could do better"
         else:

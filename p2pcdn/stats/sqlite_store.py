@@ -162,7 +162,8 @@ class SqliteStore:
         if self._connection is not None and not due:
             return self._connection
         before, self._opened = self._connection, time.monotonic()
-        connection = open_database(self.path, SCHEMA, timeout_s=_LOCK_TIMEOUT_S)
+        again = before is not None
+        connection = open_database(self.path, SCHEMA, timeout_s=_LOCK_TIMEOUT_S, again=again)
         in_memory = self.path is not None and _is_in_memory(connection)
         if before is not None:
             if in_memory:

@@ -127,6 +127,9 @@ def test_a_page_that_is_not_shared_is_told_why_and_what_to_do(
     assert finding.status is not Status.OK
     assert says in finding.text and remedy in finding.remedy, finding
     assert report.exit_code == (2 if codes(report, Status.PROBLEM) else 1)
+    last = report.as_text().splitlines()[-1]
+    assert ("This page shares" in last) == ("manifest" in codes(report, Status.OK)
+                                            and not codes(report, Status.PROBLEM))  # fmt: skip
 
 
 def test_what_the_owner_switched_off_is_no_fault(site: Uvicorn) -> None:
