@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 PORT ?= 8000
+MOST ?= 1000
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -75,6 +76,10 @@ bench: .make/python $(STATIC) ## what the middleware costs
 .PHONY: bench-swarm
 bench-swarm: system .make/python $(STATIC) .make/node-browser ## what a swarm saves
 	$(BIN)/python -m tests.bench.swarm
+
+.PHONY: simulate
+simulate: .make/node ## swarms of up to 1,000 peers in virtual time (MOST=10000: an hour more)
+	cd js && npm run --silent simulate -- --most $(MOST)
 
 # --- what is shipped ---------------------------------------------------------------------
 

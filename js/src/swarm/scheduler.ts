@@ -105,6 +105,8 @@ const URGENT_TURN_S = 0.1;
 const URGENT_WAIT_S = 0.3;
 /** An origin that gives one request less than this many times the medium's rate is scarce. */
 const SCARCE = 2;
+/** Segments on their way from a scarce origin to others that are enough for one's bytes to be used. */
+const ENOUGH_COMING = 2;
 /** From a segment's last byte at a peer to our request for it: its check, its HAVE. */
 const RELAY_S = 0.1;
 /** What a peer delivers by then is soon enough for a reader without a deadline. */
@@ -264,13 +266,18 @@ export function decide<F extends Flight>(
     const waited = sinceWhen(segment);
     return claimEta(segment) === Infinity && waited >= myTurn(segment) * TURN_S;
   };
+  /** Segments before this one that others fetch from the origin and nobody holds yet. */
+  const coming = (segment: number): number =>
+    [...wanted.keys()].filter((g) => g < segment && claimEta(g) < Infinity && !holders(g)).length;
   /** The same in a hurry: only long enough to hear of each other, when that helps. */
   const mayHurry = (segment: number, bytes: number, need: number): boolean => {
     if (!peers.length || holders(segment)) return true;
     const eta = claimEta(segment);
-    // Where the origin is the bottleneck, asking it twice makes everybody later.
-    const scarce = origin.rate < SCARCE * s.bytesPerS && eta < Infinity;
-    if (scarce || eta <= Math.max(0.8 * need, originEta(bytes) + PATIENCE_S)) return false;
+    // Where the origin is the bottleneck, asking it twice makes everybody later, and so does
+    // asking for what comes after that which it is still sending to others.
+    const scarce = origin.rate < SCARCE * s.bytesPerS;
+    if (scarce && (eta < Infinity || coming(segment) >= ENOUGH_COMING)) return false;
+    if (eta <= Math.max(0.8 * need, originEta(bytes) + PATIENCE_S)) return false;
     // Minus, to be told from the segment's other entry.
     const turn = Math.min(URGENT_WAIT_S, myTurn(segment) * URGENT_TURN_S);
     return sinceWhen(-1 - segment) >= turn;

@@ -36,7 +36,7 @@ const began = performance.now();
 const views = await world.run(async ({ clock }) => {
   const all = [];
   for (let n = 0; n < viewers; n++) {
-    all.push(world.watch(kill && n % 2 ? kill : Infinity));
+    all.push(world.watch({ vanishS: kill && n % 2 ? kill : Infinity }));
     await clock.sleep(every);
   }
   return Promise.all(all);
@@ -53,5 +53,5 @@ views.forEach((v, n) => {
 const stalls = views.reduce((sum, v) => sum + v.stalls, 0);
 console.log(
   `copies ${world.copies.toFixed(3)}, ${world.origin.requests} requests, ${stalls} stalls,`,
-  `${world.coordinator.posts} posts; ${world.clock.now.toFixed(0)} s in ${((performance.now() - began) / 1000).toFixed(1)} s`,
+  `${world.hub.messages} messages, ${world.clock.happened} events; ${world.clock.now.toFixed(0)} s in ${((performance.now() - began) / 1000).toFixed(1)} s`,
 );

@@ -8,11 +8,21 @@ interface Event {
   dead: boolean;
 }
 
-const real = { setTimeout, clearTimeout, setInterval, clearInterval, setImmediate };
+const real = { setTimeout, clearTimeout, setInterval, clearInterval };
+const immediate = setImmediate;
+const realTime = {
+  date: Date.now.bind(Date),
+  performance: performance.now.bind(performance),
+  timeout: AbortSignal.timeout.bind(AbortSignal),
+};
+/** Where virtual time begins, for those who ask for the date: any moment. */
+const EPOCH_MS = 1.7e12;
 
 export class Clock {
   /** Seconds. */
   now = 0;
+  /** Events so far. */
+  happened = 0;
   private order = 0;
   private readonly heap: Event[] = [];
 
@@ -43,16 +53,18 @@ export class Clock {
     void done.finally(() => (over = true)).catch(() => undefined);
     for (;;) {
       // Promises of this moment first; a macrotask later they have all settled.
-      await new Promise<void>((next) => real.setImmediate(next));
+      await new Promise<void>((next) => immediate(next));
       if (over) return done;
-      const event = this.pop();
+      let event = this.pop();
+      while (event?.dead) event = this.pop();
       if (!event) throw new Error("nothing left to happen");
       this.now = event.at;
-      if (!event.dead) event.run();
+      this.happened++;
+      event.run();
     }
   }
 
-  /** Puts virtual timers in the place of the real ones; returns how to undo it. */
+  /** Puts virtual time in the place of the real one; returns how to undo it. */
   install(): () => void {
     const set = (run: () => void, ms = 0): Event => this.in(Math.max(0, ms) / 1000, run);
     const clear = (event?: Event): void => {
@@ -74,7 +86,21 @@ export class Clock {
       setInterval: every,
       clearInterval: clear,
     });
-    return () => Object.assign(globalThis, real);
+    Date.now = () => EPOCH_MS + this.now * 1000;
+    performance.now = () => this.now * 1000;
+    AbortSignal.timeout = (ms) => {
+      const controller = new AbortController();
+      this.in(ms / 1000, () => {
+        controller.abort(new Error("too late"));
+      });
+      return controller.signal;
+    };
+    return () => {
+      Object.assign(globalThis, real);
+      Date.now = realTime.date;
+      performance.now = realTime.performance;
+      AbortSignal.timeout = realTime.timeout;
+    };
   }
 
   private pop(): Event | undefined {

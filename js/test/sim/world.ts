@@ -1,12 +1,17 @@
 /* eslint-disable @typescript-eslint/no-non-null-assertion -- a test that fails there fails rightly */
 /** A site, its visitors and their players, in virtual time. The engine is the real one. */
 import { createHash } from "node:crypto";
+import type { LoaderConfig } from "../../src/config";
+import type { Content, ContentStats, Engine } from "../../src/engine";
 import { createEngine } from "../../src/swarm/engine";
-import type { Engine, Playback } from "../../src/engine";
 import type { Shared } from "../../src/swarm/link";
+import { Store } from "../../src/swarm/store";
 import { Clock, generator } from "./clock";
-import { Mailboxes } from "./coordinator";
-import { connections, line, OriginServer, type Line } from "./network";
+import { Hub } from "./hub";
+import { line, type Line } from "./lines";
+import { OriginServer } from "./originserver";
+import { FULL_S, Player } from "./player";
+import { Connections } from "./rtc";
 
 export interface Options {
   readonly seed?: number;
@@ -19,58 +24,88 @@ export interface Options {
   readonly originLatency?: number;
   /** Visitors' lines, by number. */
   line?(n: number): Line;
+  readonly config?: Partial<LoaderConfig>;
+}
+
+export interface Visit {
+  /** It vanishes without a word after so many seconds of play. */
+  readonly vanishS?: number;
+  /** It sends others wrong bytes. */
+  readonly hostile?: boolean;
+  /** Having seen the end it stays that long; Infinity: until all is over. */
+  readonly stayS?: number;
 }
 
 /** Index at the head of the file, without which nothing plays. */
 const HEAD = 40_000;
-/** A player starts with that much in hand, and asks no further than that. */
-const START_S = 0.3;
-const FULL_S = 30;
+/** From the engine's start to the first byte that the player asks for: the worker takes control. */
+const WORKER_S = 0.08;
+const SITE = "http://site/media/a.mp4";
+const CONFIG: LoaderConfig = {
+  version: "sim",
+  coordinator: "../peerjs",
+  scope: "../",
+  key: "peerjs",
+  socket: true,
+  ice: [],
+  relayOnly: false,
+  uploadLimit: null,
+  memoryLimit: 2 ** 28,
+  diskLimit: 0,
+  diskDays: 7,
+  startupWaitMs: 1000,
+  hud: false,
+  patterns: [],
+};
 
 export interface Viewing {
   /** Seconds from the visit to the first frame. */
-  start: number;
-  stalls: number;
-  stalledS: number;
-  fromOrigin: number;
-  fromPeers: number;
-  causes: Readonly<Record<string, number>>;
+  readonly start: number;
+  readonly stalls: number;
+  /** Where in the film. */
+  readonly stallsAt: readonly number[];
+  readonly stalledS: number;
+  readonly fromOrigin: number;
+  readonly fromPeers: number;
+  readonly causes: Readonly<Record<string, number>>;
   /** Whether all bytes were the file's. */
-  intact: boolean;
+  readonly intact: boolean;
+  /** Whether it saw the end. */
+  readonly whole: boolean;
 }
 
 export class World {
   readonly clock = new Clock();
   readonly origin: OriginServer;
-  readonly coordinator = new Mailboxes(0.15);
-  readonly engines: Engine[] = [];
-  private readonly lines = new Map<unknown, Line>();
-  private readonly rtc = connections(this.clock, this.lines);
+  readonly hub: Hub;
+  readonly rtc = new Connections(this.clock);
+  /** Virtual seconds that visitors were there, together. */
+  presence = 0;
+  visitors = 0;
+  /** The engines of those who are there, and since when they are. */
+  private readonly open = new Map<Engine, number>();
   private readonly random: () => number;
-  private readonly manifest: unknown;
-  private visitors = 0;
+  private readonly manifest: Record<string, unknown>;
+  /** All that matters about the bytes is whether they are the right ones: each is kept once. */
+  private readonly segments: Uint8Array[] = [];
 
   constructor(readonly options: Options) {
     const { seed = 1, seconds, bytesPerS, segmentBytes = 65536 } = options;
+    const { origin, originLatency = 0.005 } = options;
     this.random = generator(seed);
     const size = Math.round(HEAD + seconds * bytesPerS);
     const file = new Uint8Array(size).map((_, i) => (i * 2654435761) >>> 24);
-    this.origin = new OriginServer(
-      this.clock,
-      file,
-      options.origin,
-      options.originLatency ?? 0.005,
-    );
+    this.origin = new OriginServer(this.clock, file, origin, originLatency);
+    this.hub = new Hub(this.clock, this.random);
     const hashes: Buffer[] = [];
     for (let at = 0; at < size; at += segmentBytes) {
-      hashes.push(
-        createHash("sha256")
-          .update(file.subarray(at, at + segmentBytes))
-          .digest(),
-      );
+      const segment = file.subarray(at, at + segmentBytes);
+      this.segments.push(segment);
+      hashes.push(createHash("sha256").update(segment).digest());
     }
     this.manifest = {
       key: "0".repeat(32),
+      url: "/media/a.mp4",
       size,
       type: "video/mp4",
       segment_bytes: segmentBytes,
@@ -80,167 +115,148 @@ export class World {
     };
   }
 
+  /** Bytes that left the origin, in films. */
   get copies(): number {
     return this.origin.sent / this.origin.file.length;
   }
 
   /** Runs a scenario to its end. */
   async run<T>(scenario: (world: this) => Promise<T>): Promise<T> {
-    const restore = this.clock.install();
+    const restore = [this.clock.install(), this.intern()];
     try {
       return await this.clock.until(scenario(this));
     } finally {
-      for (const engine of this.engines) engine.close();
-      restore();
+      for (const [engine, visit] of this.open) {
+        this.presence += this.clock.now - visit;
+        engine.close();
+      }
+      for (const undo of restore) undo();
     }
   }
 
-  /** One visit: watches from the start to the end, or leaves after `leaveS` seconds of play. */
-  async watch(leaveS = Infinity, hostile = false): Promise<Viewing> {
+  /** One visit, from the first byte of the page's script to the end of the film. */
+  async watch({
+    vanishS = Infinity,
+    hostile = false,
+    stayS = Infinity,
+  }: Visit = {}): Promise<Viewing> {
     const { clock, options } = this;
-    const n = this.visitors++;
     const visit = clock.now;
-    const me = {};
-    const own = options.line?.(n) ?? line(12.5e6, 12.5e6, 0.002);
-    this.lines.set(me, own);
-    const engine = createEngine(
-      {
-        version: "sim",
-        coordinator: "../peerjs",
-        scope: "../",
-        key: "peerjs",
-        socket: false,
-        ice: [],
-        relayOnly: false,
-        uploadLimit: null,
-        memoryLimit: 2 ** 28,
-        diskLimit: 0,
-        diskDays: 7,
-        startupWaitMs: 1000,
-        hud: false,
-        patterns: [],
-      },
+    const own = options.line?.(this.visitors) ?? line(12.5e6, 12.5e6, 0.002);
+    const engine = this.engine(own);
+    this.open.set(engine, visit);
+    const content = (await engine.content(SITE))!;
+    if (hostile) spoil(content);
+    await clock.sleep(WORKER_S);
+    const player = new Player(clock, options.seconds, vanishS);
+    const detach = content.attach(player);
+    const reading = this.feed(content, player);
+    await player.over;
+    const whole = player.ended;
+    const intact = vanishS < Infinity || (await reading);
+    detach();
+    const { fromOrigin, fromPeers, causes } = content.stats();
+    const leave = (): void => {
+      this.presence += clock.now - visit;
+      this.open.delete(engine);
+      engine.close();
+    };
+    if (vanishS < Infinity) {
+      this.rtc.cut(own);
+      leave();
+    } else if (stayS < Infinity) clock.in(stayS, leave);
+    const { startedAt, stallsAt, stalledS } = player;
+    const stalls = stallsAt.length;
+    const seen = { start: startedAt - visit, stalls, stallsAt, stalledS, intact, whole };
+    return { ...seen, fromOrigin, fromPeers, causes };
+  }
+
+  /** What one page's content counted until now; for a look at those who are still there. */
+  stats(): ContentStats[] {
+    return [...this.open.keys()].flatMap((engine) => engine.stats().contents);
+  }
+
+  /** Gives the player what its request is answered with. Whether all was the film's. */
+  private async feed(content: Content, player: Player): Promise<boolean> {
+    const { clock, options } = this;
+    const file = Buffer.from(this.origin.file.buffer);
+    const all = new AbortController();
+    let intact = true;
+    let at = 0;
+    try {
+      for await (const piece of content.read(0, content.size, all.signal)) {
+        intact &&= file.compare(piece, 0, piece.length, at, at + piece.length) === 0;
+        at += piece.length;
+        player.feed(Math.max(0, (at - HEAD) / options.bytesPerS));
+        while (!player.paused && player.loaded > player.currentTime + FULL_S)
+          await clock.sleep(player.loaded - player.currentTime - FULL_S + 0.05);
+        if (player.paused && !player.ended) return intact;
+      }
+      return intact;
+    } catch {
+      player.stop();
+      return false;
+    }
+  }
+
+  private engine(own: Line): Engine {
+    const n = this.visitors++;
+    return createEngine(
+      { ...CONFIG, ...this.options.config },
       new URL("http://site/p2pcdn/loader.js"),
       {
         fetch: (input, init) => this.fetch(own, input as string, init ?? {}),
-        WebSocket: undefined,
-        RTCPeerConnection: this.rtc.of(me),
-        subtle: {
-          digest: (_name, bytes) =>
-            Promise.resolve(
-              new Uint8Array(
-                createHash("sha256")
-                  .update(bytes as Uint8Array)
-                  .digest(),
-              ).buffer,
-            ),
-        },
+        WebSocket: this.hub.of(own),
+        RTCPeerConnection: this.rtc.of(own),
+        subtle: { digest: (_name, bytes) => Promise.resolve(sha256(bytes as Uint8Array)) },
         sendBeacon: undefined,
-        now: () => clock.now,
+        now: () => this.clock.now,
         random: this.random,
-        connection: () => undefined,
-        mobile: false,
+        connection: () => (own.cellular ? { type: "cellular" } : undefined),
+        mobile: own.cellular,
         id: `${this.random().toString(36).slice(2, 12)}x${n.toString()}`,
       },
     );
-    this.engines.push(engine);
-    const content = (await engine.content("http://site/media/a.mp4"))!;
-    if (hostile) {
-      // It plays well itself, and sends others wrong bytes.
-      const shared = content as unknown as Shared;
-      const bytes = shared.bytes.bind(shared);
-      shared.bytes = (segment) => bytes(segment)?.map((b) => b ^ 255) ?? null;
-      // Its own player reads what it holds by another way.
-      (content as unknown as { available: unknown }).available = (at: number, end: number) => {
-        const segment = Math.floor(at / shared.segmentBytes);
-        const from = segment * shared.segmentBytes;
-        return bytes(segment)?.subarray(at - from, end - from) ?? null;
-      };
-    }
-    await clock.sleep(0.08); // the worker takes control
-    const player = new Player(options.seconds);
-    content.attach(player);
-    const { file } = this.origin;
-    const viewing: Viewing = {
-      start: -1,
-      stalls: 0,
-      stalledS: 0,
-      fromOrigin: 0,
-      fromPeers: 0,
-      causes: {},
-      intact: true,
-    };
-    let gone = false as boolean;
-    const reading = (async () => {
-      let at = 0;
-      for await (const piece of content.read(0, content.size, new AbortController().signal)) {
-        viewing.intact &&= piece.every((b, i) => b === file[at + i]);
-        at += piece.length;
-        player.loaded = Math.max(0, (at - HEAD) / options.bytesPerS);
-        while (player.loaded > player.currentTime + FULL_S && !gone) await clock.sleep(0.1);
-        if (gone) return;
-      }
-    })().catch(() => (viewing.intact = false));
-    let waiting = true;
-    const step = 0.02;
-    while (player.currentTime < Math.min(options.seconds - 0.1, leaveS)) {
-      await clock.sleep(step);
-      const ahead = player.loaded - player.currentTime;
-      const all = player.loaded >= options.seconds - 0.1;
-      if (waiting ? ahead > START_S || all : ahead > step) {
-        if (waiting && viewing.start < 0) viewing.start = clock.now - visit;
-        waiting = false;
-        player.currentTime += step;
-      } else if (viewing.start >= 0) {
-        if (!waiting) viewing.stalls++;
-        waiting = true;
-        viewing.stalledS += step;
-      }
-      if (clock.now - visit > 20 * options.seconds) break;
-    }
-    gone = true;
-    if (leaveS === Infinity) await reading;
-    player.paused = true;
-    const { fromOrigin, fromPeers, causes } = content.stats();
-    if (leaveS < Infinity) {
-      // Killed, not closed: nobody is told.
-      this.rtc.cut(me);
-      engine.close();
-    }
-    return { ...viewing, fromOrigin, fromPeers, causes };
   }
 
-  private async fetch(own: Line, url: string, init: RequestInit): Promise<Response> {
+  private async fetch(own: Line, url: string, { headers, signal }: RequestInit): Promise<Response> {
     const { pathname } = new URL(url);
-    const signal = init.signal ?? undefined;
     if (pathname === "/media/a.mp4") {
-      const range = new Headers(init.headers).get("range") ?? "";
-      return this.origin.answer(own, range, signal);
+      const range = (headers as Record<string, string>).Range ?? "";
+      return this.origin.answer(own, range, signal ?? undefined);
     }
-    await this.clock.sleep(2 * own.latency + 0.01);
-    const body =
-      pathname === "/p2pcdn/manifest"
-        ? this.manifest
-        : this.coordinator.post(JSON.parse(init.body as string) as never);
-    await this.clock.sleep(own.latency);
-    // A copy, as over a wire.
-    return new Response(JSON.stringify(body), { headers: { "Content-Type": "application/json" } });
+    await this.clock.sleep(2 * (own.latency + this.origin.latency));
+    const found = pathname === "/p2pcdn/manifest";
+    const json = (): Promise<unknown> => Promise.resolve(found ? this.manifest : {});
+    return { ok: found, status: found ? 200 : 404, json } as Response;
+  }
+
+  /** Verified segments are the file's own: ten thousand stores hold them without copies. */
+  private intern(): () => void {
+    const put = Object.getOwnPropertyDescriptor(Store.prototype, "put")!;
+    const { segments } = this;
+    Store.prototype.put = function (this: Store, shelf, segment, ...rest) {
+      const [bytes] = rest;
+      const ours = segments[segment];
+      const same = ours?.length === bytes.length && Buffer.compare(ours, bytes) === 0;
+      (put.value as Store["put"]).call(this, shelf, segment, same ? ours : bytes);
+    };
+    return () => Object.defineProperty(Store.prototype, "put", put);
   }
 }
 
-class Player implements Playback {
-  currentTime = 0;
-  playbackRate = 1;
-  paused = false;
-  seeking = false;
-  ended = false;
-  loaded = 0;
-  constructor(readonly duration: number) {}
-  get readyState(): number {
-    return this.loaded > this.currentTime + 0.05 ? 4 : this.loaded > 0 ? 2 : 0;
-  }
-  get buffered(): TimeRanges {
-    const { loaded } = this;
-    return { length: loaded > 0 ? 1 : 0, start: () => 0, end: () => loaded };
-  }
+const sha256 = (bytes: Uint8Array): ArrayBuffer =>
+  new Uint8Array(createHash("sha256").update(bytes).digest()).buffer;
+
+/** Makes a page play well itself, and send others wrong bytes. */
+function spoil(content: Content): void {
+  const shared = content as unknown as Shared;
+  const bytes = shared.bytes.bind(shared);
+  shared.bytes = (segment) => bytes(segment)?.map((b) => b ^ 255) ?? null;
+  // Its own player reads what it holds by another way.
+  (content as unknown as { available: unknown }).available = (at: number, end: number) => {
+    const segment = Math.floor(at / shared.segmentBytes);
+    const from = segment * shared.segmentBytes;
+    return bytes(segment)?.subarray(at - from, end - from) ?? null;
+  };
 }

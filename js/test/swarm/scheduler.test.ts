@@ -229,6 +229,15 @@ describe("what nobody holds", () => {
     const peers = [peer("a", none, { claim: () => CLAIM })];
     expect(run(state({ peers }))).toEqual([]);
   });
+  test("from a scarce origin leaves it in playing order, however soon all of it is needed", () => {
+    const origin = { latency: 0.1, rate: 40_000, retryAt: 0 };
+    const first = (n: number) => peer("z", none, { claim: (s) => (s < n ? CLAIM : null) });
+    const since = new Map(Array.from({ length: 9 }, (_, s) => [-1 - s, NOW - 10] as const));
+    const asked = (n: number): Span[] =>
+      fromOrigin(run(state({ left: 0, peers: [first(n)], origin, since })));
+    expect(asked(1)[0]![0]).toBe(S);
+    expect(asked(3)).toEqual([]);
+  });
   test("is waited for as long as the claim will make it, and no longer", () => {
     const inTime = state({ peers: [peer("a", none, { claim: () => CLAIM })], left: 0.4 });
     const late = peer("a", none, { claim: () => ({ age: 0, ahead: 30 }) });
