@@ -335,20 +335,12 @@ class Loader {
     if (this.#probing.has(url)) return;
     this.#probing.add(url);
     try {
-      const first = Math.max(0, offset - 1); // two bytes or more: some static routes fail on one
       const response = await fetch(url + ORIGIN_MARK, {
-        headers: { Range: `bytes=${String(first)}-${String(first + PROBE_BYTES)}` },
+        headers: { Range: `bytes=${String(offset)}-${String(offset + PROBE_BYTES)}` },
         cache: "no-store",
         signal: AbortSignal.timeout(PROBE_MS),
       });
-      const reader = response.body?.getReader();
-      let bytes = 0;
-      for (let more = response.ok; more && bytes < PROBE_BYTES;) {
-        const piece = await reader?.read();
-        bytes += piece?.value?.length ?? 0;
-        more = piece?.done === false;
-      }
-      void reader?.cancel();
+      const bytes = response.ok && (await response.arrayBuffer()).byteLength;
       if (bytes && still()) this.#bypass(url);
     } catch {
       // The origin does not answer either: a plain player would wait as well.
