@@ -29,6 +29,10 @@ _NGINX = (
     "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; "
     'proxy_set_header Connection "upgrade";'
 )
+_LIBRARY = (
+    "uvicorn has WebSockets only with a library for them: pip install websockets (the extra "
+    "`cli` brings one). If it is there, uvicorn runs with --ws none."
+)
 _PATH = "Send everything below the coordinator's path (default /peerjs/) to the app"
 _HOST = (
     "Let the web server in front keep the visitor's Host (nginx: `proxy_set_header Host "
@@ -130,6 +134,8 @@ class _Check:
             by = f" by {error.server}" if error.server else ""
             if error.status in (403, 401):
                 remedy = f"Something in front refuses it. {_HOST}"
+            elif error.server.startswith("uvicorn"):
+                remedy = _LIBRARY
             else:
                 remedy = f"Let the web server in front pass upgrades on. nginx: {_NGINX}"
             self.report.warning(

@@ -46,9 +46,10 @@ def read_local(
     try:
         if not path.exists():
             raise NothingYet(
-                f"no statistics yet at {path}. Is this the site's working directory? Else give "
-                "its folder with --data-dir (the option `data_dir`), or ask the running site "
-                "with --url and --token."
+                f"no statistics yet at {path}. A site writes its first ones some seconds after "
+                "the first visit. Is this the site's working directory? Else give its folder "
+                "with --data-dir (the option `data_dir`), or ask the running site with --url and "
+                "--token."
             )
         connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=_TIMEOUT_S / 2)
     except (OSError, sqlite3.Error) as error:

@@ -107,6 +107,8 @@ _QUICK_STARTS = {
     "settings.py": "django",
     "asgi.py": "asgi",
     "fastapi_app.py": "asgi",
+    "bottle_app.py": "wsgi",
+    "whitenoise_app.py": "wsgi",
     "wsgi_app.py": "wsgi",
     "asgi_app.py": "asgi",
 }
@@ -193,6 +195,13 @@ def test_commands_exist_with_the_options_that_are_shown(command: list[str]) -> N
             [sys.executable, "-m", program, "--help"], capture_output=True, text=True, check=True
         ).stdout
         assert not [w for w in words if w.startswith("--") and w not in shown]
+    elif program == "flask":
+        assert re.fullmatch(r"\w+", words[words.index("--app") + 1])
+        shown = subprocess.run(
+            [sys.executable, "-m", "flask", "run", "--help"], capture_output=True, text=True
+        ).stdout
+        after = words[words.index("run") + 1 :]
+        assert not [w for w in after if w.startswith("--") and w not in shown]
     elif program == "make":
         assert f"\n{words[0]}:" in (ROOT / "Makefile").read_text()
     else:

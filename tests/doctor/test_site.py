@@ -196,6 +196,13 @@ def test_a_coordinator_answered_502_is_named_with_its_address(site: Uvicorn, run
     assert "/peerjs/" in finding.remedy and "502" in finding.remedy
 
 
+def test_a_uvicorn_without_a_websocket_library_is_told_to_install_one(run: Run) -> None:
+    site = run(lambda: Uvicorn("tests.doctor.site:make", arguments=["--factory", "--ws", "none"]))
+    finding = one(look(site.url + "/page/good"), "websocket")
+    assert finding.status is Status.WARNING
+    assert "pip install websockets" in finding.remedy and "nginx" not in finding.remedy
+
+
 def test_a_mailbox_that_is_blocked_counts_less_where_websockets_work(
     site: Uvicorn, run: Run
 ) -> None:
