@@ -30,7 +30,7 @@ export interface Rules {
 }
 
 const INDEX = "index";
-/** Of what the browser would still give: the site may want some, too. */
+/** Of what the browser leaves to what is stored here: the site may want some, too. */
 const SHARE = 0.5;
 /** Where the browser gave less than it said. */
 const LESS = 0.75;
@@ -92,7 +92,7 @@ export class Writer {
     }
     const gone: Named = new Map(broken);
     for (const [key, segments] of broken) ledger.drop(key, segments);
-    const most = Math.min(this.limit, ledger.bytes + SHARE * free);
+    const most = Math.min(this.limit, SHARE * (ledger.bytes + free));
     for (const { key, about, segment } of pieces) ledger.add(key, about, segment, date);
     for (const key of used) {
       const kept = ledger.contents.get(key);
@@ -114,7 +114,9 @@ export class Writer {
         await files.write(nameOf(key, segment), bytes);
         join(stored, new Map([[key, [segment]]]));
       }
-      this.failures = 0;
+      if (wanted.length) this.failures = 0;
+      // Not one fits under what the browser has given of late.
+      else if (pieces.length && this.limit < rules.limit) this.failures++;
     } catch {
       // The disk is full, whatever was estimated: memory has to do.
       this.failures++;
@@ -126,12 +128,12 @@ export class Writer {
       this.limit = LESS * Math.min(this.limit, ledger.bytes);
       const more = ledger.evict(this.limit, date, rules.maxAge);
       join(gone, more);
+      without(stored, more);
       await this.remove(more);
       await files.write(INDEX, String(ledger)).catch(() => 0);
     }
     // What was wrong may have come again, and right.
-    for (const [key, segments] of stored)
-      gone.set(key, gone.get(key)?.filter((s) => !segments.includes(s)) ?? []);
+    without(gone, stored);
     return { ledger, stored, gone, refused };
   }
 
@@ -143,4 +145,12 @@ export class Writer {
 
 function join(to: Named, from: Named): void {
   for (const [key, segments] of from) to.set(key, [...(to.get(key) ?? []), ...segments]);
+}
+
+function without(from: Named, others: Named): void {
+  for (const [key, segments] of others) {
+    const rest = from.get(key)?.filter((segment) => !segments.includes(segment));
+    if (rest?.length) from.set(key, rest);
+    else from.delete(key);
+  }
 }
