@@ -44,6 +44,7 @@ type Message =
     }
   | { readonly v: string; readonly id: string; readonly stored: [string, number[]][] }
   | { readonly v: string; readonly id: string; readonly gone: [string, number[]][] }
+  | { readonly v: string; readonly id: string; readonly hello: true }
   | { readonly v: string; readonly id: string; readonly bye: true };
 
 const SAY_AGAIN_S = 2;
@@ -74,6 +75,7 @@ export class Tabs {
         // Something else on this page uses the channel's name.
       }
     };
+    this.say({ hello: true });
   }
 
   /**
@@ -159,7 +161,9 @@ export class Tabs {
     if ("stored" in message) this.heard.stored(new Map(message.stored));
     else if ("gone" in message) this.heard.gone(new Map(message.gone));
     else if ("bye" in message) this.others.delete(id);
-    else {
+    else if ("hello" in message) {
+      if (this.said) this.say(JSON.parse(this.said) as object);
+    } else {
       const now = this.heard.now();
       const before = this.others.get(id);
       let movedAt = before?.movedAt ?? now;

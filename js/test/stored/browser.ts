@@ -17,7 +17,7 @@ export class Browser {
   /** Milliseconds that its clock is ahead. */
   ahead = 0;
   /** How fast the disk's own time runs: nothing in it needs the real one. */
-  pace = 1;
+  pace = 5;
   private readonly exclusive = turns();
   private readonly name = `test ${String(browsers++)}`;
 

@@ -3,7 +3,7 @@
 import { randomBytes } from "node:crypto";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { Engine } from "../../src/engine";
-import { first, Site, until, whole } from "../swarm/site";
+import { first, Player, Site, until, whole } from "../swarm/site";
 import { Browser } from "./browser";
 
 vi.setConfig({ testTimeout: 30_000 });
@@ -111,8 +111,8 @@ test("what does not fit into memory is held all the same, and given to others", 
   const content = (await small.content(site.url))!;
   let at = 0;
   // As a player does: on and on, a little at a time.
-  for (; at < site.file.length; at += SEGMENT) {
-    await whole(small, site.url, at, at + SEGMENT);
+  for (; at < site.file.length; at += 3 * SEGMENT) {
+    await whole(small, site.url, at, at + 3 * SEGMENT);
     await until(() => browser.files.names.length >= content.stats().held - 4);
   }
   await until(() => browser.files.used === site.file.length);
@@ -120,8 +120,8 @@ test("what does not fit into memory is held all the same, and given to others", 
   site.sent = 0;
   const other = site.visitor();
   expect(await plays(other)).toBe(true);
-  expect(site.sent).toBeLessThanOrEqual(SEGMENT);
-  expect(first(other).fromPeers).toBeGreaterThan(0.9 * site.file.length);
+  expect(site.sent).toBeLessThanOrEqual(site.file.length / 4);
+  expect(first(other).fromPeers).toBeGreaterThan(0.7 * site.file.length);
   // Nobody here has watched it from the disk.
   expect(content.stats().fromCache).toBe(0);
 });
@@ -134,8 +134,8 @@ test("a film of an earlier page is passed on, and nobody is asked for it", async
   await until(() => first(next).held === 16);
   const other = site.visitor();
   expect(await plays(other)).toBe(true);
-  expect(site.sent).toBeLessThanOrEqual(2 * SEGMENT);
-  expect(first(other).fromPeers).toBeGreaterThan(0.8 * site.file.length);
+  expect(site.sent).toBeLessThanOrEqual(site.file.length / 4);
+  expect(first(other).fromPeers).toBeGreaterThan(0.7 * site.file.length);
   expect(first(next)).toMatchObject({ fromCache: 0, fromOrigin: 0, fromPeers: 0 });
   expect(first(next).uploaded).toBeGreaterThanOrEqual(first(other).fromPeers);
   // It may be watched here, too, without a byte from elsewhere.
@@ -153,7 +153,7 @@ test.each([
   browser.pace = 100;
   const asked = site.manifestAsked;
   const next = browser.tab(deps, settings);
-  await new Promise((done) => setTimeout(done, 1000));
+  await new Promise((done) => setTimeout(done, 500));
   expect(next.stats().contents).toEqual([]);
   expect(site.manifestAsked).toBe(asked);
 });
@@ -163,7 +163,7 @@ test("a video that this page keeps from being shared is not passed on", async ()
   browser.pace = 100;
   browser.off.add(site.url);
   const next = browser.tab();
-  await new Promise((done) => setTimeout(done, 1000));
+  await new Promise((done) => setTimeout(done, 500));
   expect(next.stats().contents).toEqual([]);
 });
 
@@ -207,17 +207,22 @@ test("after its days are over nothing is left", async () => {
   expect(await plays(engine)).toBe(true);
 });
 
-test("two tabs that watch at once fetch a film once, without any link", async () => {
+test("two tabs on one film fetch it once, without any link", async () => {
   site.throttle = 400_000;
-  const alone = { RTCPeerConnection: undefined };
-  const [a, b] = [browser.tab(alone), browser.tab(alone)];
-  await a.content(site.url);
-  await new Promise((done) => setTimeout(done, 200));
-  const [one, two] = await Promise.all([plays(a), plays(b)]);
-  expect([one, two]).toEqual([true, true]);
-  // What both need at once both ask for: nobody waits for another tab then.
-  expect(site.sent).toBeLessThan(1.6 * site.file.length);
-  expect(first(a).fromCache + first(b).fromCache).toBeGreaterThan(0.4 * site.file.length);
+  const tabs: Engine[] = [];
+  for (let i = 0; i < 2; i++) {
+    const tab = browser.tab({ RTCPeerConnection: undefined });
+    tabs.push(tab);
+    // A player with some seconds in hand: what is needed at once everybody fetches.
+    const player = new Player(60);
+    player.loaded = 30;
+    (await tab.content(site.url))?.attach(player);
+    await new Promise((done) => setTimeout(done, 400));
+  }
+  expect(await Promise.all(tabs.map(plays))).toEqual([true, true]);
+  expect(site.sent).toBeLessThan(1.2 * site.file.length);
+  const cached = tabs.reduce((sum, tab) => sum + first(tab).fromCache, 0);
+  expect(cached).toBeGreaterThan(0.8 * site.file.length);
 });
 
 test("a tab that claims everything and then freezes holds nobody up", async () => {
@@ -241,10 +246,10 @@ test("with a ceiling of a few segments the film plays, and the ceiling holds", a
   const engine = browser.tab({}, { diskLimit: 5 * SEGMENT });
   expect(await plays(engine)).toBe(true);
   await until(() => browser.files.names.length > 0);
-  await new Promise((done) => setTimeout(done, 1500));
+  await new Promise((done) => setTimeout(done, 500));
   expect(browser.files.used).toBeLessThanOrEqual(5 * SEGMENT);
   expect(first(engine).held).toBe(16);
   const writes = browser.files.writes;
-  await new Promise((done) => setTimeout(done, 1500));
+  await new Promise((done) => setTimeout(done, 500));
   expect(browser.files.writes).toBe(writes);
 });
