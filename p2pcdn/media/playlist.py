@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import urljoin, urlsplit
 from xml.etree import ElementTree
 
-__all__ = ["MAX_PLAYLIST_BYTES", "is_playlist", "named_by"]
+__all__ = ["MAX_PLAYLIST_BYTES", "is_live", "is_playlist", "named_by"]
 
 MAX_PLAYLIST_BYTES = 4 * 1024 * 1024
 """A day of 4 s segments in long signed URLs has about that."""
@@ -23,12 +23,21 @@ _URI = re.compile(r'URI="([^"]*)"')
 _DURATION = re.compile(
     r"P(?:(\d+(?:\.\d+)?)D)?(?:T(?:(\d+(?:\.\d+)?)H)?(?:(\d+(?:\.\d+)?)M)?(?:(\d+(?:\.\d+)?)S)?)?"
 )
+_DYNAMIC = re.compile(r"""<MPD[^>]*?\stype\s*=\s*["']dynamic["']""")
 _TEMPLATE = re.compile(r"\$(?:(RepresentationID|Number|Time|Bandwidth)(?:%0(\d{1,2})d)?)?\$")
 
 
 def is_playlist(path: str) -> bool:
     """Whether a URL path has a playlist's extension (RFC 8216, section 4; ISO/IEC 23009-1)."""
     return path.lower().endswith((".m3u8", ".m3u", ".mpd"))
+
+
+def is_live(text: str) -> bool:
+    """Whether a playlist is not complete yet: HLS without EXT-X-ENDLIST (RFC 8216, 4.3.3.4),
+    DASH of the type `dynamic` (ISO/IEC 23009-1, 5.3.1.2)."""
+    if text[:1024].lstrip("\ufeff \t\r\n").startswith("#EXTM3U"):
+        return re.search(r"^#EXT-X-ENDLIST\s*$", text, re.MULTILINE) is None
+    return _DYNAMIC.search(text[:4096]) is not None
 
 
 def named_by(text: str, url: str) -> tuple[str, ...]:

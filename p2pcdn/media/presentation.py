@@ -15,7 +15,7 @@ from pathlib import Path
 from p2pcdn.media.answer import OriginAnswer
 from p2pcdn.media.here import Here
 from p2pcdn.media.manifest import Refusal, content_key
-from p2pcdn.media.playlist import MAX_PLAYLIST_BYTES, is_playlist, named_by
+from p2pcdn.media.playlist import MAX_PLAYLIST_BYTES, is_live, is_playlist, named_by
 from p2pcdn.media.urls import MediaUrl, parse_target
 
 __all__ = ["Presentation", "find", "parse_playlist", "read_answer", "read_file"]
@@ -36,10 +36,12 @@ class Presentation:
     Attributes:
         key: Of the group, made from the playlist's path alone: a live one is the same for ever.
         following: The targets that come after the segment, a few.
+        live: The playlist still grows.
     """
 
     key: str
     following: tuple[str, ...]
+    live: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class _Names:
     at: float
     targets: tuple[str, ...]
     places: dict[str, int]
+    live: bool
 
 
 async def find(
@@ -80,7 +83,7 @@ async def find(
         place = names.places.get(target)
         if place is not None:
             following = names.targets[place + 1 : place + 1 + _FOLLOWING]
-            return Presentation(content_key(playlist.path, b""), following)
+            return Presentation(content_key(playlist.path, b""), following, names.live)
     return None
 
 
@@ -92,7 +95,8 @@ def _names(text: str, playlist: MediaUrl, visible: str, mounts: tuple[str, ...])
             if isinstance(url, MediaUrl) and not is_playlist(url.path):
                 targets[url.target] = None
     ordered = tuple(targets)
-    return _Names(time.monotonic(), ordered, {t: i for i, t in enumerate(ordered)})
+    places = {target: place for place, target in enumerate(ordered)}
+    return _Names(time.monotonic(), ordered, places, is_live(text))
 
 
 async def read_answer(here: Here, answer: OriginAnswer) -> str | None:

@@ -87,7 +87,7 @@ def routes(
         if ice is not None and peer:
             answer["ice"] = ice(peer)
         if group:
-            answer["group"] = {"key": group.key}
+            answer["group"] = {"key": group.key} | ({"live": True} if group.live else {})
             if issue_token is not None and peer:
                 token, expires = issue_token(group.key, peer)
                 answer["group"] |= {"token": token, "expires": expires}

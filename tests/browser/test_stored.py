@@ -74,6 +74,17 @@ def test_what_was_watched_plays_again_without_a_byte_from_the_site(
     assert content(visitor, "one.mp4")["fromCache"] == size("one.mp4")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["chromium", "firefox"])
+def test_a_strict_policy_does_not_keep_it_from_being_stored(
+    kind: str, site: Site, watch: Watcher
+) -> None:
+    proxy = site("starlette-uvicorn", ready=("csp", "one.mp4"))
+    visitor = watch(proxy, kind).open("csp").shared().play(1).end()
+    visitor.no_error()
+    stored(visitor, "one.mp4")
+
+
 @pytest.mark.parametrize("kind", ["chromium", pytest.param("firefox", marks=pytest.mark.slow)])
 def test_a_film_of_an_earlier_page_is_still_passed_on(
     kind: str, site: Site, watch: Watcher

@@ -194,6 +194,7 @@ def test_a_playlist_that_was_played_makes_its_segments_known(hls: Loader) -> Non
     assert (answer["url"], answer["size"], answer["type"]) == ("/media/3.ts", 5000, "video/mp2t")
     group = answer["group"]
     assert group["token"] == f"{group['key']}:alice" and group["expires"] == 1_800_000_000
+    assert "live" not in group
     deadline = time.monotonic() + 20
     while len(answer["next"]) < 8:  # those that were ready at once are there at once
         assert time.monotonic() < deadline
@@ -238,6 +239,8 @@ def test_a_live_playlist_makes_each_new_segment_known(films: Path, hls: Loader) 
     while (answer := hls.get(url="/media/12.ts", **asked)).status_code == 404:
         assert time.monotonic() < deadline
     assert answer.json()["group"]["key"] == group
+    # Nobody comes back to it: browsers need not store it.
+    assert answer.json()["group"]["live"] is True
 
 
 def test_below_a_prefix_a_playlist_names_what_visitors_see(films: Path) -> None:

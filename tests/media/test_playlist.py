@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pcdn.media.playlist import named_by
+from p2pcdn.media.playlist import is_live, named_by
 
 MPD = (
     '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" '
@@ -97,3 +97,20 @@ def test_a_playlist_that_claims_endless_segments_is_cut_short() -> None:
 def test_no_playlist_is_an_error(text: str, hls: bool) -> None:
     found = named_by(("#EXTM3U\n" if hls else mpd(text)) + text, "/v/index.m3u8")
     assert all(url.startswith("/") for url in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "live"),
+    [
+        ("#EXTM3U\n#EXTINF:4,\n0.ts\n#EXT-X-ENDLIST\n", False),
+        ("\ufeff#EXTM3U\r\n#EXTINF:4,\r\n0.ts\r\n#EXT-X-ENDLIST", False),
+        ("#EXTM3U\n#EXTINF:4,\n0.ts\n", True),
+        ("#EXTM3U\n#EXTINF:4,\n#EXT-X-ENDLIST.ts\n", True),
+        ('<?xml version="1.0"?><MPD type="static"></MPD>', False),
+        ("<MPD></MPD>", False),
+        ("<MPD profiles='x'\n type='dynamic'></MPD>", True),
+        ("", False),
+    ],
+)
+def test_a_playlist_that_still_grows_is_told_from_a_film(text: str, live: bool) -> None:
+    assert is_live(text) is live

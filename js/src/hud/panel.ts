@@ -1,8 +1,8 @@
 import type { ContentStats } from "../engine";
-import type { Api } from "../loader/start";
+import type { Api, LoaderStats } from "../loader/start";
 import { drawMap, drawRates, SPAN, type Rates } from "./graph";
 import { STYLE } from "./style";
-import { bytes, topCause, verdict } from "./words";
+import { bytes, topCause, verdict, watched } from "./words";
 
 const FOLDED_KEY = "p2pcdn-hud";
 /** "Now" in the panel's words. */
@@ -107,10 +107,11 @@ export class Panel {
       ["Wrong bytes refused", rejected ? String(rejected) : ""],
       ["Coordinator", transport[stats.engine?.transport ?? "none"]],
     ]);
-    this.#maps(contents);
+    this.#maps(stats);
   }
 
-  #maps(contents: readonly ContentStats[]): void {
+  #maps(stats: LoaderStats): void {
+    const contents: readonly ContentStats[] = stats.engine?.contents ?? [];
     while (this.#contents.children.length > contents.length) this.#contents.lastChild?.remove();
     contents.forEach((content, i) => {
       let box = this.#contents.children[i];
@@ -122,7 +123,9 @@ export class Panel {
       const [title, canvas] = box.children;
       if (!title || !(canvas instanceof HTMLCanvasElement)) return;
       const name = decoded(content.url.split(/[?#]/)[0]?.split("/").pop() ?? "");
-      title.textContent = `${name} · ${String(content.held)} of ${String(content.segments)} segments`;
+      const before = watched(stats, content) ? "" : " · from before";
+      const held = `${String(content.held)} of ${String(content.segments)} segments`;
+      title.textContent = `${name} · ${held}${before}`;
       const { map } = content as { map?: ArrayLike<number> };
       drawMap(canvas, content.segments, content.held, map);
     });

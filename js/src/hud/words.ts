@@ -1,4 +1,5 @@
 /** What the numbers mean, in plain words. */
+import type { ContentStats } from "../engine";
 import type { LoaderStats } from "../loader/start";
 import type { Why } from "../loader/why";
 
@@ -25,6 +26,11 @@ const PAGE: Record<Why, string> = {
   error: "p2pcdn had a fault and got out of the way. The video comes from the site.",
 };
 
+/** Whether a content is of this page, and not one of an earlier one that is only passed on. */
+export function watched({ videos }: LoaderStats, { url }: ContentStats): boolean {
+  return videos.some((video) => video.url === url);
+}
+
 /** How the page is doing: where bytes come from, and why from there. */
 export interface Verdict {
   readonly state: "peers" | "origin" | "direct";
@@ -38,11 +44,17 @@ export function verdict(stats: LoaderStats, receiving: boolean): Verdict {
   const playing = videos.filter((video) => video.why === null);
   const [direct] = videos;
   if (!playing.length && direct?.why) return { state: "direct", words: PAGE[direct.why] };
-  if (!engine?.contents.length) return { state: "origin", words: "No video on this page so far." };
+  const contents = engine?.contents.filter((content) => watched(stats, content)) ?? [];
+  if (!engine || !contents.length) {
+    const words = engine?.contents.length
+      ? "You pass on what you watched before."
+      : "No video on this page so far.";
+    return { state: "origin", words };
+  }
 
   const open = engine.peers.filter((peer) => peer.state === "open").length;
   const connecting = engine.peers.filter((peer) => peer.state === "connecting").length;
-  const whole = engine.contents.every(({ held, segments }) => held >= segments);
+  const whole = contents.every(({ held, segments }) => held >= segments);
   const given = engine.contents.reduce((sum, content) => sum + content.uploaded, 0);
   const others = (count: number): string =>
     count === 1 ? "another visitor" : `${String(count)} other visitors`;

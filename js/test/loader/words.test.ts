@@ -55,6 +55,23 @@ describe("the panel says", () => {
       false,
       /whole video is here/,
     ],
+    [
+      "that it is done, whatever is passed on of an earlier page",
+      stats({
+        contents: [
+          { ...content, held: 10 },
+          { ...content, url: "http://site/earlier.mp4" },
+        ],
+      }),
+      false,
+      /whole video is here/,
+    ],
+    [
+      "that only what was watched before is passed on",
+      stats({}, { videos: [] }),
+      false,
+      /pass on what you watched before/,
+    ],
     ["why nothing is shared", stats({}, { why: "no-webrtc" }), false, /no WebRTC/],
     [
       "why this video is not shared",

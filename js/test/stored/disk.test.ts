@@ -189,6 +189,25 @@ test("what the site wants to be kept nowhere is kept nowhere", async () => {
   expect(browser.files.names).toEqual([]);
 });
 
+test("what is live is not stored: nobody comes back to it", async () => {
+  const live: typeof fetch = async (input, init) => {
+    const answer = await fetch(input, init);
+    if (!String(input).includes("/manifest?")) return answer;
+    const group = {
+      key: "9".repeat(32),
+      token: "t",
+      expires: Date.now() / 1000 + 3600,
+      live: true,
+    };
+    return Response.json({ ...((await answer.json()) as object), group });
+  };
+  browser.pace = 20;
+  const engine = browser.tab({ fetch: live });
+  expect(await plays(engine)).toBe(true);
+  await new Promise((done) => setTimeout(done, 500));
+  expect(browser.files.names).toEqual([]);
+});
+
 test("who opts out in the middle has all of it deleted, and plays on", async () => {
   const engine = browser.tab();
   await whole(engine, site.url);
