@@ -5,17 +5,18 @@
 const NAMES = `
   answer answered asked askedAt available backlog backlogThen blame break budget budgetAt bulk
   busyFor busyUntil byCause byKey bypass bytesPerS capKiB checking claimedAt claims congestedAt
-  counts dataAt demands deps describe detach detachAll disk distance distrust drained dueAt early
-  enter estimate evict evicted expecting failures filledAt firstMs fits flight flights forget
-  forgive forgiven free fresh gained gaps gather hear heardAt heardOf heartbeat hint hinted hold
-  hopeful horizons hungry idle joined landed last latency liars listeners loneCause lostAt
-  makeRoom making markAt markBytes mayUpload measure measured most need noStore note offer offered
-  opened openedAt orders originHorizon originOnly outlets over parts peerHorizon pingedAt pings
-  playbacks playingAt playlists poke pokeAll poked post posted postIn posting progressAt prune
-  pump queued reads ready remotes renewAt retryAt room runs sampledAt segmentAt segmentBytes
-  sentSince sequential serve served shares shelves shunned shuns silenceMs silent since sink
-  socketWorks spend stale stalled startRun starving starvingSince strikes suspect suspects
-  tell telling tick tier timer times tokens transmit trustedTo unhave uploadCap uploadedBytes
-  uploads usable used useSocket watch`;
+  connecting counts dataAt demands deps describe detach detachAll disk distance distrust drained
+  drop dueAt early enter estimate evict evicted expecting failed failure failures filledAt firstMs
+  fits flight flights forget forgive forgiven free fresh gained gaps gather hear heard heardAt
+  heardOf heartbeat hint hinted hold hopeful horizons hungry idle joined landed last latency liars
+  listeners loneCause lostAt makeRoom making markAt markBytes maxAge mayUpload measure measured
+  most named need noStore note offer offered opened openedAt orders originHorizon originOnly
+  outlets over parts peerHorizon pingedAt pings playbacks playingAt playlists poke pokeAll poked
+  post postIn posted posting progressAt prune pump queued rate reads ready remote remotes renewAt
+  resume retryAt room runs sampledAt segmentAt segmentBytes sentSince sequential serve served
+  shares shelves shunned shuns silenceMs silent since sink socketWorks span spend stale stalled
+  startRun starving starvingSince strikes suspect suspects tell telling tick tier timer times
+  tokens transmit trustedTo unhave uploadCap uploadedBytes uploads usable useSocket used wake
+  watch`;
 
 export const MANGLED = new RegExp(`^(?:${NAMES.trim().split(/\s+/).join("|")})$`);

@@ -56,7 +56,7 @@ export class Seeder {
       if (this.tried.has(key) || !enough || off.has(url) || kept.playlists.length) continue;
       if (this.engine.byKey.has(key) || this.host.elsewhere(key)) continue;
       this.tried.add(key);
-      const content = (await this.engine.content(url, [])) as SwarmContent | null;
+      const content = (await this.engine.open(url, true).catch(() => null)) as SwarmContent | null;
       if (!content) continue;
       if (content.key === key) this.serving.add(key);
       else {

@@ -43,7 +43,8 @@ export interface DiskHost {
   readonly byKey: ReadonlyMap<string, SwarmContent>;
   /** Whether this visitor uploads. */
   mayUpload(): boolean;
-  content(url: string, playlists: readonly string[]): Promise<Content | null>;
+  /** Opens an absolute URL; it may fail. `shy`: see `Shared`. */
+  open(url: string, shy: boolean): Promise<Content | null>;
   forget(content: SwarmContent): void;
   /** The playlists that the page has read last. */
   playlists(): readonly string[];
@@ -380,8 +381,9 @@ export function createEngine(
 
   // --- the page's side ----------------------------------------------------------------------
 
-  function enter(url: string, found: Manifest): SwarmContent {
+  function enter(url: string, found: Manifest, shy = false): SwarmContent {
     const content = new SwarmContent(url, numbers++, found, env);
+    content.shy = shy;
     byKey.set(found.key, content);
     for (const link of links.open()) link.join(content);
     return content;
@@ -410,7 +412,7 @@ export function createEngine(
     return content;
   }
 
-  async function open(url: string): Promise<Content | null> {
+  async function open(url: string, shy = false): Promise<Content | null> {
     const answer = kept.get(url) ?? (await manifest(url));
     if (closed) return null;
     if (typeof answer === "number") {
@@ -422,7 +424,7 @@ export function createEngine(
       // The same bytes under a newly signed URL.
       [content.url, content.token, content.expires] = [url, answer.token, answer.expires];
     } else {
-      const fresh = (content = enter(url, answer));
+      const fresh = (content = enter(url, answer, shy));
       const found = stored?.then((disk) => disk?.opened(fresh));
       // Nothing is asked of others that is here already.
       if (deps.stored?.includes(url))
@@ -447,6 +449,10 @@ export function createEngine(
     playlists = named;
     try {
       const there = byUrl.get(clean);
+      if (there?.shy) {
+        there.shy = false;
+        for (const link of links.open()) link.join(there);
+      }
       if (there || closed) return there ?? null;
       if (now() < (refused.get(clean) ?? -Infinity)) return null;
       let pending = asking.get(clean);
@@ -478,7 +484,7 @@ export function createEngine(
               links,
               byKey,
               mayUpload,
-              content,
+              open,
               forget,
               pokeAll,
               playlists: () => playlists,

@@ -192,7 +192,7 @@ test("what the site wants to be kept nowhere is kept nowhere", async () => {
 test("what is live is not stored: nobody comes back to it", async () => {
   const live: typeof fetch = async (input, init) => {
     const answer = await fetch(input, init);
-    if (!String(input).includes("/manifest?")) return answer;
+    if (!(input as string).includes("/manifest?")) return answer;
     const group = {
       key: "9".repeat(32),
       token: "t",

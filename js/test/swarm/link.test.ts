@@ -39,6 +39,7 @@ beforeEach(() => {
     segmentBytes: SEGMENT,
     held,
     bytes: (s) => (held.has(s) ? new Uint8Array(SEGMENT).fill(s) : null),
+    shy: false,
     claims: () => [],
     poke: () => undefined,
     hint: () => undefined,
@@ -76,6 +77,16 @@ const ask = (from: number, to: number): number => {
   link.request(content, [from, to]);
   return last(wire.REQUEST).rid;
 };
+
+test("what was watched on another page is told to those only who join it themselves", () => {
+  (content as { shy: boolean }).shy = true;
+  said = [];
+  link.join(content);
+  expect(said).toEqual([]);
+  join([]);
+  expect(last(wire.JOIN)).toMatchObject({ c: 0, key: KEY });
+  expect([...last(wire.JOIN).held]).toEqual([0b01000000]);
+});
 
 test("a link opens with HELLO, what is held, and a PING", () => {
   expect(said.map((m) => m.type)).toEqual([wire.HELLO, wire.JOIN, wire.PING]);
