@@ -6,7 +6,7 @@ const NAMES = `
   answer answered asked askedAt available backlog backlogThen blame break budget budgetAt bulk
   busyFor busyUntil byCause byKey bypass bytesPerS capKiB checking claimedAt claims congestedAt
   connecting counts dataAt demands deps describe detach detachAll disk distance distrust drained
-  drop dueAt early enter estimate evict evicted expecting failed failure failures filledAt firstMs
+  drop dueAt early enter evict evicted expecting failed failure failures filledAt firstMs
   fits flight flights forget forgive forgiven free fresh gained gaps gather hear heard heardAt
   heardOf heartbeat hint hinted hold hopeful horizons hungry idle joined landed last latency liars
   listeners loneCause lostAt makeRoom making markAt markBytes maxAge mayUpload measure measured
