@@ -180,12 +180,6 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         if self._transport is not None and (preface or data):
             self._transport.write(preface + data)
 
-    def _write(self, data: bytes) -> None:
-        """Send `data`; the first of it leaves together with the preface."""
-        preface, self._preface = self._preface, b""
-        if self._transport is not None and (preface or data):
-            self._transport.write(preface + data)
-
     def abort(self) -> None:
         """Cut off."""
         if self._transport is not None:
