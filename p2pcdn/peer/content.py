@@ -12,7 +12,7 @@ import httpx
 
 from p2pcdn.peer import PeerError, origin, wire
 from p2pcdn.peer.bits import Bits, runs_of
-from p2pcdn.peer.link import Link, PeerFlight
+from p2pcdn.peer.link import Link, PeerFlight, Remote
 from p2pcdn.peer.manifest import Manifest
 from p2pcdn.peer.origin import ContentChanged, OriginError
 from p2pcdn.peer.store import Store
@@ -263,6 +263,7 @@ class Content:
             return
         self._flights = {s: f for s, f in self._flights.items() if not f.link.over and _live(f)}
         joined = [(link, remote) for link in self._joined() if (remote := link.remote(self.key))]
+        self._leave_to(joined)
         alone = []
         for segment in self._missing():
             length = self.manifest.length(segment)
@@ -286,6 +287,15 @@ class Content:
             while count < most and alone[0] + count in alone:
                 count += 1
             self._origin = asyncio.get_running_loop().create_task(self._fetch(alone[0], count))
+
+    def _leave_to(self, joined: list[tuple[Link, Remote]]) -> None:
+        """What the origin was to send later and a peer has by now: not from the origin."""
+        for segment in sorted(self._fetching)[1:]:
+            if any(
+                segment in remote.has and link.uploads and link.room(self.segment_bytes) > 0
+                for link, remote in joined
+            ):
+                self._fetching.discard(segment)
 
     def _missing(self) -> Iterator[int]:
         """Wanted segments that nobody was asked for yet, first things first."""
@@ -322,7 +332,7 @@ class Content:
                     await asyncio.sleep(0.02)
                 if segment not in self.held and self._wants(segment):
                     self._hold(segment, data)
-                if not self._fetching and segment >= first + count - 1 and self._settled_here():
+                if not self._fetching and (segment < first + count - 1 or self._settled_here()):
                     break
         except ContentChanged as error:
             log.info("%s", error)
