@@ -157,7 +157,7 @@ def test_a_hundred_thousand_hostile_messages_leave_no_trace(target: Target) -> N
         target.forgets(peers=2)
         assert attack.sent == 110_000
         assert target.descriptors() <= descriptors + 2
-        # Less than a hundred bytes a message: what an allocator keeps, and nothing that anybody does.
+        # Less than a hundred bytes a message: what an allocator keeps, and nobody else.
         assert (target.kib() - kib) * 1024 <= 100 * 100_000, "memory that does not come back"
 
 
