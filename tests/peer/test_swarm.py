@@ -75,8 +75,12 @@ def test_without_any_peer_everything_comes_from_the_origin(origin: Proxy) -> Non
     run(story())
 
 
-def test_a_site_whose_sockets_are_blocked_still_has_a_swarm_by_the_mailbox(origin: Proxy) -> None:
+def test_a_site_whose_sockets_are_blocked_still_has_a_swarm_by_the_mailbox(
+    origin: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     origin.status(r"/peerjs/peerjs", 403)
+    # What is asked of the origin until two mailboxes are linked must not be the whole clip.
+    monkeypatch.setattr("p2pcdn.peer.content._LONE_RUN", 128 * 1024)
 
     async def story() -> None:
         async with Peer(f"{origin.url}/watch/one") as seeder:
