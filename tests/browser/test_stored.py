@@ -109,12 +109,12 @@ def test_a_film_of_an_earlier_page_is_still_passed_on(
 
 def test_two_tabs_on_one_film_fetch_it_once(site: Site, watch: Watcher) -> None:
     proxy = site("starlette-uvicorn", ready=("watch/long", "long.mp4"))
-    proxy.bytes_per_s = 300_000
+    proxy.bytes_per_s = 450_000
     # No upload with Save-Data: what the second tab gets of the first it gets by the disk.
     first = watch(proxy, scripts=(SAVE_DATA,)).open("watch/long").shared().play(1)
     first.visitor.wait_for(f"localStorage['p2pcdn-stored'] && {ENTRIES}.then((n) => n > 8)")
     second = Watch(first.visitor.tab(scripts=(SAVE_DATA, EYES)), proxy)
-    second.open("watch/long").shared().play(1)
+    second.open("watch/long").shared().play(2)
     second.end()
     # The first one's player rests, as its tab is in the background; its loader does not.
     first.visitor.wait_for(f"{CONTENT}('long.mp4').held === {segments('long.mp4')}")
@@ -173,6 +173,7 @@ def test_stored_bytes_that_changed_never_reach_the_player(site: Site, watch: Wat
     assert content(visitor, "one.mp4")["fromCache"] == size("one.mp4")
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_nobodys_trouble(site: Site, watch: Watcher) -> None:
     proxy = site("starlette-uvicorn")
     visitor = watch(proxy)
@@ -194,6 +195,7 @@ def test_a_full_disk_is_nobodys_trouble(site: Site, watch: Watcher) -> None:
     visitor.delivered("one.mp4")
 
 
+@pytest.mark.slow
 def test_without_storage_the_film_plays_as_ever(site: Site, watch: Watcher) -> None:
     proxy = site("starlette-uvicorn")
     visitor = watch(proxy, scripts=(NO_CACHES,)).open("watch/one").shared().play().end()
@@ -204,6 +206,7 @@ def test_without_storage_the_film_plays_as_ever(site: Site, watch: Watcher) -> N
     assert "p2pcdn-stored" not in visitor.visitor.eval("Object.keys(localStorage)")
 
 
+@pytest.mark.slow
 def test_a_site_that_turns_it_off_leaves_nothing_behind(site: Site, watch: Watcher) -> None:
     proxy = site("starlette-uvicorn", disk_limit="0")
     visitor = watch(proxy).open("watch/one").shared().play(1).end()
