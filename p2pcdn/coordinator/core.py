@@ -84,8 +84,9 @@ class Coordinator:
             self._absent,
             self._mailboxes,
         )
-        # One entry a peer (others are stale): looked at only when its time has come.
-        self._due: list[tuple[float, int, Peer]] = []
+        # One entry a peer (others are stale): looked at only when its time has come. By its id: a
+        # peer that is gone must not stay in memory until then.
+        self._due: list[tuple[float, int, str]] = []
         self._pushes = 0
         self._expired = 0
         self._handlers: dict[type[Event], Callable[[Any, float], list[Action]]] = {
@@ -294,8 +295,9 @@ class Coordinator:
                 self._expired += 1
                 self._speech.deliver(sender, m.expire(src=dst, dst=src), actions)
         while self._due and self._due[0][0] <= now:
-            due, _, peer = heapq.heappop(self._due)
-            if peer.due != due or self._peers.get(peer.id) is not peer:
+            due, _, id = heapq.heappop(self._due)
+            peer = self._peers.get(id)
+            if peer is None or peer.due != due:
                 continue
             silent = now - peer.seen
             if (peer.announced or peer.streams) and silent >= self._limits.silence_timeout_s:
@@ -322,7 +324,7 @@ class Coordinator:
         if due < peer.due:
             peer.due = due
             self._pushes += 1
-            heapq.heappush(self._due, (due, self._pushes, peer))
+            heapq.heappush(self._due, (due, self._pushes, peer.id))
 
     # --- peers ---------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -249,3 +250,13 @@ def test_peers_behind_a_proxy_that_hides_them_are_not_counted_as_one() -> None:
 def test_a_text_of_an_unknown_socket_does_nothing(world: World) -> None:
     world.handle(Text(99, '{"type":"HEARTBEAT"}'))
     assert world.inbox == {}
+
+
+def test_a_peer_that_is_gone_leaves_no_memory_until_it_would_have_been_silent(
+    world: World,
+) -> None:
+    """Visitors who come and go in seconds would pile up for the 90 s of the alive timeout."""
+    world.connect("a")
+    peer = world.core._peers["a"]
+    world.drop("a")
+    assert sys.getrefcount(peer) == 2  # ours, and that of the question itself
