@@ -1,6 +1,6 @@
 """The coordinator beside npm `peer`, all on the same pinned core, in one run.
 
-    python -m tests.bench.bench_coordinator [--peers 1000] [--seconds 0.6] [--rounds 5] [--viewers 0]
+    python -m tests.bench.bench_coordinator [--peers 1000] [--rounds 5] [--viewers 0]
 
 npm's `peerjs` command, ours inside uvicorn, and `p2pcdn serve` run at the same time, one is
 busy at a time, in turn. Rates are messages per second *of the server's own processor time*, so
