@@ -21,6 +21,7 @@ from p2pcdn.stats.batch import Batch
 from p2pcdn.stats.report import NO_KEY, Malformed, display_path, parse
 from p2pcdn.stats.store import Store, StoreError, open_store
 from p2pcdn.stats.summary import Summary
+from p2pcdn.stats.ticker import Ticker
 
 __all__ = ["Recorder"]
 
@@ -66,8 +67,7 @@ class Recorder:
         self._writing = fork_lock()
         self._batch = Batch()
         self._flushed = time.monotonic()
-        self._timer: threading.Thread | None = None
-        self._stop = threading.Event()
+        self._ticker = Ticker(self._every)
         self._sizes: LRUCache[str, int] = LRUCache(maxsize=10_000)
         self._complaints: set[str] = set()
         self._unsure: Batch | None = None
@@ -187,7 +187,7 @@ class Recorder:
 
     def close(self) -> None:
         """Write a last time and let go of the file; counting again opens it again."""
-        self._stop.set()
+        self._ticker.stop()
         self.flush()
         with self._writing:
             self._store.close()
@@ -210,26 +210,11 @@ class Recorder:
             log.warning("statistics are written to %s again", self._store.name)
 
     def _tick(self) -> None:
-        if self._timer is None:
-            self._start()
+        if not self._ticker.running:
+            self._ticker.start(self)
         elif time.monotonic() - self._flushed > 4 * self._every:
             # Threads do not run everywhere (uWSGI without --enable-threads): do it here.
             self.flush()
-
-    def _start(self) -> None:
-        with self._lock:
-            if self._timer is not None and not self._stop.is_set():
-                return
-            self._stop = threading.Event()
-            self._timer = threading.Thread(
-                target=_run,
-                args=(weakref.ref(self), self._stop, self._every),
-                name="p2pcdn-stats",
-                daemon=True,
-            )
-            # RuntimeError: the interpreter is shutting down; the last flush is `close`.
-            with contextlib.suppress(RuntimeError):
-                self._timer.start()
 
     # --- reading -----------------------------------------------------------------------
 
@@ -295,18 +280,6 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
-
-
-def _run(recorder: weakref.ref[Recorder], stop: threading.Event, every_s: float) -> None:
-    while not stop.wait(every_s):
-        alive = recorder()
-        if alive is None:
-            return
-        try:
-            alive.flush()
-        except Exception:  # a defect here must not end counting for good
-            log.exception("statistics: flush failed")
-        del alive
 
 
 def _closer(recorder: weakref.ref[Recorder]) -> Callable[[], None]:

@@ -2,11 +2,13 @@
 
 1,000 viewers report every 10 s, everyone sends to and receives from others; the time is CPU
 time of this process, against the same number of `json.loads` of such a report as a baseline.
+`python -m tests.bench.stats redis://127.0.0.1:6379/0` counts into Redis instead of SQLite.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 import time
 import timeit
@@ -37,7 +39,8 @@ def report(viewer: int, seq: int) -> str:
 def main() -> None:
     clock = Clock(1_780_000_000.0)
     with tempfile.TemporaryDirectory() as folder:
-        recorder = Recorder(Config(), folder=Path(folder), clock=clock, flush_every_s=3600)
+        config = Config(redis_url=sys.argv[1], secret=folder) if sys.argv[1:] else Config()
+        recorder = Recorder(config, folder=Path(folder), clock=clock, flush_every_s=3600)
         texts = [
             report(viewer, second // EVERY_S + 1)
             for second in range(RUN_S)

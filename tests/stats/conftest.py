@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from p2pcdn.stats.store import StoreError
 from tests.browser.fixtures import missing
 from tests.servers.process import Missing
 from tests.servers.redis import Redis
@@ -56,3 +58,33 @@ def make_site(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> Iter
 @pytest.fixture
 def site(make_site: MakeSite) -> Site:
     return make_site()
+
+
+class DurableRedis(Redis):
+    def command(self) -> list[str]:
+        command = [*super().command(), "--appendfsync", "always"]
+        command[command.index("--appendonly") + 1] = "yes"
+        return command
+
+
+@pytest.fixture
+def machine(tmp_path: Path, redis_server: Redis) -> Iterator[Any]:
+    """`machine()`: one more machine of the site."""
+    made: list[Site] = []
+
+    def make(url: str = redis_server.url, **settings: Any) -> Site:
+        folder = tmp_path / f"machine{len(made)}"
+        made.append(Site(folder, redis_url=url, secret=str(tmp_path), **settings))
+        return made[-1]
+
+    yield make
+    for site in made:
+        with contextlib.suppress(StoreError):
+            site.recorder.close()
+
+
+@pytest.fixture
+def redis(request: pytest.FixtureRequest) -> Iterator[Redis]:
+    """One that the test may stop: it keeps what it has on disk."""
+    with DurableRedis() as server:
+        yield server

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import sqlite3
@@ -18,6 +19,7 @@ import pytest
 from p2pcdn.stats.sqlite_schema import FILE_NAME
 from tests.servers.process import Server
 from tests.servers.python import Uvicorn
+from tests.servers.redis import Redis
 from tests.stats.test_command import stats
 
 pytestmark = pytest.mark.server
@@ -173,3 +175,43 @@ def test_a_site_whose_statistics_are_locked_serves_on(
         assert answer.status_code == 200 or "locked" in answer.json()["message"]
     until(lambda: "locked" in site.log(), site.log())
     assert site.log().count("locked") <= 2 and "Traceback" not in site.log()
+
+
+def test_two_machines_tell_one_sum_also_after_redis_was_away(
+    films: Path, redis: Redis, run: Callable[[Any], Any]
+) -> None:
+    shared = {
+        "SITE_FOLDER": str(films),
+        "P2PCDN_STATS_TOKEN": "owner",
+        "P2PCDN_REDIS_URL": redis.url,
+        "P2PCDN_SECRET": "the same on both",
+    }
+    machines = [
+        run(lambda: Uvicorn("tests.sites.guests:asgi", arguments=["--factory"], env=shared))
+        for _ in range(2)
+    ]
+
+    def watch(film: int) -> None:
+        for machine in machines:
+            answer = httpx.get(f"{machine.url}/film-{film}.mp4", timeout=30)
+            assert answer.status_code == 200 and len(answer.content) == SIZE
+
+    def counted(machine: Server) -> int:
+        answer = httpx.get(f"{machine.url}/p2pcdn/stats", headers=OWNER, timeout=30)
+        found = answer.json()
+        return found["totals"]["origin_counted"] if answer.status_code == 200 else -1
+
+    watch(1)
+    for machine in machines:
+        until(lambda m=machine: counted(m) == 2 * SIZE, "not the sum of both")  # type: ignore[misc]
+    redis.kill()
+    watch(2)
+    until(lambda: all("wait in memory" in m.log() for m in machines), "nobody noticed")
+    watch(3)
+    redis.start()
+    for machine in machines:
+        until(lambda m=machine: counted(m) == 6 * SIZE, "not the sum of both")  # type: ignore[misc]
+    said = stats("--json", env={name: shared[name] for name in shared if name != "SITE_FOLDER"})
+    assert json.loads(said.stdout)["totals"]["origin_counted"] == 6 * SIZE, said.stderr
+    for machine in machines:
+        assert machine.log().count("wait in memory") == 1 and "Traceback" not in machine.log()
