@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.browser.eyes import EYES, Watch, warm
+from tests.browser.conftest import ENV
+from tests.browser.eyes import EYES, Watch, tap, warm
 from tests.servers.proxy import Proxy
-from tests.sites import media
+from tests.servers.python import Uvicorn
+from tests.sites import media, presentations
 
 pytestmark = [pytest.mark.browser, pytest.mark.server]
 
@@ -246,3 +248,54 @@ def test_a_frozen_tab_holds_nobody_up(site: Site, watch: Watcher) -> None:
     assert second.stalls == []
     second.delivered("long.mp4")
     first.visitor.cdp("Page.setWebLifecycleState", state="active")
+
+
+@pytest.mark.slow
+def test_a_page_that_never_gives_its_turn_back_holds_nobody_up(site: Site, watch: Watcher) -> None:
+    proxy = site("starlette-uvicorn")
+    visitor = watch(proxy).open("watch/one").shared()
+    visitor.visitor.eval("""new Promise((held) => {
+      navigator.locks.request("p2pcdn /p2pcdn/loader.js", () => {
+        held();
+        return new Promise(() => {});
+      });
+    })""")
+    visitor.play().end()
+    visitor.no_error()
+    visitor.delivered("one.mp4")
+    # It is taken for frozen after a while.
+    visitor.visitor.wait_for(f"{ENTRIES}.then((n) => n > {segments('one.mp4')})", timeout=40)
+
+
+@pytest.mark.slow
+def test_a_stream_that_was_watched_plays_again_without_the_site(
+    run: Callable[..., Any], watch: Watcher
+) -> None:
+    folder = presentations.folder()
+    files = folder / "ts"
+    env = {**ENV, "SITE_FOLDER": str(folder)}
+    server = run(lambda: Uvicorn("tests.sites.guests:asgi", arguments=["--factory"], env=env))
+    proxy: Proxy = run(lambda: Proxy(server.url))
+    tap(proxy)
+    visitor = watch(proxy).open("hls.js-ts.html").shared()
+    visitor.play(4).end()
+    visitor.visitor.wait_for(
+        """caches.open("p2pcdn").then(async (cache) => {
+          const keys = (await cache.keys()).filter(({url}) => !url.endsWith("/index"));
+          const parts = await Promise.all(keys.map(async (key) => (await cache.match(key)).blob()));
+          const held = p2pcdn.stats().engine.contents.reduce((sum, {size}) => sum + size, 0);
+          return held > 0 && parts.reduce((sum, {size}) => sum + size, 0) === held;
+        })"""
+    )
+    sizes = "p2pcdn.stats().engine.contents.reduce((sum, {%s}) => sum + %s, 0)"
+    held = visitor.visitor.eval(sizes.replace("%s", "size"))
+    # The first segments may have been faster than the worker.
+    whole = sum(file.stat().st_size for file in files.glob("*.ts"))
+    assert held > 0.7 * whole
+    proxy.reset()
+    again(visitor)
+    visitor.visitor.wait_for("player.readyState >= 2")
+    visitor.play(4).end()
+    visitor.no_error()
+    assert visitor.visitor.eval(sizes.replace("%s", "fromCache")) == held
+    assert proxy.sent(r"\.ts$") <= whole - held

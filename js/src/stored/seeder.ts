@@ -7,6 +7,8 @@ import type { DiskHost } from "../swarm/engine";
 import type { Kept } from "./ledger";
 
 const CONTENTS = 3;
+/** Contents that are asked about on one page: the site may have given up sharing them all. */
+const MAX_TRIED = 6;
 /** Less than that helps nobody. */
 const LEAST_BYTES = 262144;
 const AGAIN_S = 60;
@@ -50,7 +52,7 @@ export class Seeder {
     const off = this.host.off();
     for (const [key, kept] of this.host.recent()) {
       for (const old of this.serving) if (!this.engine.byKey.has(old)) this.serving.delete(old);
-      if (this.serving.size >= CONTENTS) return;
+      if (this.serving.size >= CONTENTS || this.tried.size >= MAX_TRIED) return;
       const { url, size, segmentBytes, segments } = kept;
       const enough = segments.size * segmentBytes >= Math.min(size, LEAST_BYTES);
       if (this.tried.has(key) || !enough || off.has(url) || kept.playlists.length) continue;

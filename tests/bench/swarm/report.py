@@ -19,7 +19,7 @@ _MB = 1e6
 # Config.memory_limit's default; and what a page may need beside its segments.
 _CEILING_BYTES = 256 * 1024 * 1024
 _BESIDE_BYTES = 50 * _MB
-_OWN = ("loader.js", "engine.js", "hud.js")
+_OWN = ("loader.js", "engine.js", "stored.js", "hud.js")
 
 
 def quantile(values: Sequence[float], q: float) -> float:
