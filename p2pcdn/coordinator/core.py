@@ -262,7 +262,10 @@ class Coordinator:
 
     def _pause(self, mailbox: Mailbox, now: float) -> float:
         limits = self._limits
-        return limits.wait_fast_s if now < mailbox.fast_until else limits.wait_slow_s
+        if now < mailbox.fast_until:
+            return limits.wait_fast_s
+        mailboxes = len(self._peers) - len(self._links)
+        return max(limits.wait_slow_s, min(limits.wait_most_s, mailboxes / limits.polls_per_s))
 
     def _call(self, event: Call, now: float) -> list[Action]:
         answers: list[str] = []

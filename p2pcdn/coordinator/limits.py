@@ -45,6 +45,10 @@ class Limits:
     post_messages: int = 256
     wait_fast_s: float = 0.15
     wait_slow_s: float = 2.0
+    wait_most_s: float = 4.0
+    polls_per_s: float = 50.0
+    """Idle mailboxes wait longer, up to `wait_most_s`, where together they would ask more often:
+    a request costs a WSGI server about a millisecond, whatever is behind it."""
     fast_for_s: float = 3.0
     """How long a mailbox stays fast after the last sign of a connection being made."""
 
@@ -93,6 +97,7 @@ class Limits:
             mailbox_timeout_s=max(15.0, 3 * config.silence_timeout),
             # Two polls fit into the silence that is allowed, so one may be lost.
             wait_slow_s=min(2.0, config.silence_timeout / 2.5),
+            wait_most_s=min(4.0, config.silence_timeout * 0.8),
             mailbox_bytes=4 * config.max_message_bytes,
             absent_bytes=4 * config.max_message_bytes,
             peers_per_address=max(64, config.concurrent_limit // 4),

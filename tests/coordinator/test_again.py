@@ -125,3 +125,19 @@ def test_whatever_comes_again_order_is_kept_and_memory_given_back(
     assert heard == list(range(said))
     world.later(30)
     assert world.core._mailboxes.bytes == 0
+
+
+def test_many_idle_mailboxes_ask_less_often_and_are_still_alive_to_the_others() -> None:
+    world = World()
+    for n in range(200):
+        world.post(f"idle{n}")
+    assert world.wait == 4.0 < world.limits.silence_timeout_s
+    # Who is about to make a connection is answered as quickly as ever.
+    world.connect("victim")
+    world.post("idle0", {"type": "OFFER", "dst": "victim", "payload": 1})
+    assert world.wait == world.limits.wait_fast_s
+    for n in range(150):
+        world.post(f"idle{n}", leave=True)
+    world.later(4)
+    world.post("idle199")
+    assert world.wait == world.limits.wait_slow_s
