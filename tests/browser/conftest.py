@@ -46,6 +46,10 @@ SITES: dict[str, Callable[..., Server]] = {
     "flask-nginx": lambda env: Gunicorn(
         "tests.sites.flask_app:wrapped()", env={**env, "SCRIPT_NAME": "/videos"}
     ),
+    # The same, behind an nginx that passes no upgrades on.
+    "flask-no-upgrades-nginx": lambda env: Gunicorn(
+        "tests.sites.flask_app:wrapped()", workers=2, env={**env, "SCRIPT_NAME": "/videos"}
+    ),
 }
 PREFIX = "/videos"
 
@@ -57,7 +61,10 @@ def front(stack: contextlib.ExitStack, name: str, env: dict[str, str]) -> str:
         return server.url
     # uvicorn adds its root path by itself; gunicorn wants to see the whole path.
     strip = name.startswith("starlette")
-    nginx = stack.enter_context(Nginx(server.url, prefix=PREFIX, strip=strip))
+    websockets = "no-upgrades" not in name
+    nginx = stack.enter_context(
+        Nginx(server.url, prefix=PREFIX, strip=strip, websockets=websockets)
+    )
     return nginx.url
 
 

@@ -65,6 +65,17 @@ def test_a_second_visitor_gets_the_video_from_the_first(
     second_is_fed_by_the_first(proxy, watch(proxy), watch(proxy))
 
 
+def test_behind_a_proxy_that_refuses_websockets_visitors_find_each_other_by_the_mailbox(
+    site: Site, watch: Watcher
+) -> None:
+    """nginx without the lines for upgrades, and a prefix, in front of gunicorn."""
+    proxy = site("flask-no-upgrades-nginx")
+    second_is_fed_by_the_first(proxy, watch(proxy), watch(proxy))
+    tried = [exchange.status for exchange in proxy.requests(r"/peerjs/peerjs")]
+    assert tried and 101 not in tried
+    assert proxy.requests(r"^/videos/peerjs/mailbox")
+
+
 @pytest.mark.parametrize(
     ("one", "two"),
     [
