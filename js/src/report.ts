@@ -75,6 +75,7 @@ function line(content: ContentStats, times: PlayTimes | undefined): Record<strin
 }
 
 const EVERY_MS = 10_000;
+const SOON_MS = 3000;
 
 /**
  * Send reports to `url` while something changes, and a last one when the page goes.
@@ -105,6 +106,8 @@ export function sendReports(
     if (!(final ? navigator.sendBeacon(url, body) : message?.(report)))
       fetch(url, { method: "POST", body, keepalive: true }).catch(() => 0);
   };
+  // Soon once: the last report of a short visit may get lost.
+  setTimeout(send, SOON_MS, false);
   setInterval(send, EVERY_MS, false);
   // Not "unload": it never comes on phones, and keeps the page out of the back-forward cache.
   addEventListener("pagehide", () => {

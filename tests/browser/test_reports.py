@@ -14,7 +14,7 @@ from tests.browser.driver import BrowserMissing
 from tests.browser.eyes import Watch
 from tests.browser.fixtures import missing
 from tests.servers.proxy import Proxy
-from tests.servers.python import Uvicorn
+from tests.servers.python import Gunicorn, Uvicorn
 from tests.sites import media, presentations
 
 pytestmark = [pytest.mark.browser, pytest.mark.server]
@@ -60,6 +60,38 @@ def test_reports_travel_with_what_the_page_sends_anyway_and_the_last_one_says_go
     assert totals["watched_s"] > 0
     assert abs(totals["origin_reported"] - totals["origin_counted"]) <= 0.02 * size
     assert len(proxy.requests("/p2pcdn/report")) <= 1
+
+
+def test_what_two_visitors_gave_each_other_is_what_the_owner_reads_and_the_origin_agrees(
+    run: Callable[..., Any], watch: Watcher
+) -> None:
+    server = run(
+        lambda: Gunicorn(
+            "tests.sites.flask_app:wrapped()", env={**ENV, "P2PCDN_STATS_TOKEN": "owner"}
+        )
+    )
+    proxy: Proxy = run(lambda: Proxy(server.url))
+    first, second = watch(proxy), watch(proxy)
+    first.open("watch/one").shared().play(4).end()
+    second.open("watch/one").shared().play(1).end()
+    received = second.received
+    for visitor in (second, first):
+        # To another page: who closes the whole browser may take the last report along.
+        visitor.visitor.goto("about:blank")
+    found = told(
+        proxy,
+        lambda f: f["totals"]["views"] == 2 and f["totals"]["viewers_now"] == 0,
+        "the last reports are missing",
+    )
+    totals, size = found["totals"], (media.folder() / "one.mp4").stat().st_size
+    # The channel carries a few per cent besides: heads, and what was cancelled.
+    assert 0.5 * size < totals["from_peers"] <= received
+    assert abs(totals["uploaded"] - totals["from_peers"]) <= 0.05 * size
+    assert totals["unconfirmed"] == 0 and found["dropped"] == {}
+    assert abs(totals["origin_reported"] - totals["origin_counted"]) <= 0.02 * size
+    assert totals["from_peers"] + totals["origin_counted"] >= 2 * size * 0.98
+    assert totals["offload"] > 0.3 and found["notes"] == []
+    assert [c["path"] for c in found["contents"]] == ["/media/one.mp4"]
 
 
 def test_a_stream_that_may_not_be_shared_is_one_video_without_us_not_one_a_segment(
