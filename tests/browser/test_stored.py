@@ -228,6 +228,9 @@ def test_who_opts_out_has_what_was_kept_deleted(site: Site, watch: Watcher) -> N
     visitor = stored(watch(proxy).open("watch/one").shared().play().end(), "one.mp4")
     visitor.visitor.eval("p2pcdn.optOut()")
     visitor.visitor.wait_for("caches.keys().then((names) => !names.length)")
+    # Nor does what the page is about to store come back.
+    visitor.seek(1).play(1).until(3)
+    assert visitor.visitor.eval("caches.keys()") == []
     assert visitor.visitor.eval("localStorage['p2pcdn-stored'] ?? null") is None
     visitor.visitor.reload()
     visitor.visitor.wait_for("window.p2pcdn && p2pcdn.whyDirect() === 'opted-out'")

@@ -27,7 +27,7 @@ const PATIENCE = 3;
 /** @param base - The loader's URL: sites below other paths of this origin have entries of their own. */
 export async function openFiles(base: URL): Promise<Files | null> {
   try {
-    let cache = await within(caches.open(CACHE), OPEN_MS);
+    let cache: Cache | null = await within(caches.open(CACHE), OPEN_MS);
     if (!cache) return null;
     const at = (name: string): string => new URL(`stored/${name}`, base).href;
     return {
@@ -36,14 +36,15 @@ export async function openFiles(base: URL): Promise<Files | null> {
         return found ? new Uint8Array(await found.arrayBuffer()) : null;
       },
       async write(name, data) {
-        await cache?.put(at(name), new Response(data as BodyInit));
+        cache ??= await caches.open(CACHE);
+        await cache.put(at(name), new Response(data as BodyInit));
       },
       async remove(names) {
         for (const name of names) await cache?.delete(at(name));
       },
       async wipe() {
+        cache = null;
         await caches.delete(CACHE);
-        cache = await caches.open(CACHE);
       },
     };
   } catch {
