@@ -98,16 +98,26 @@ def _anything(summary: Summary) -> bool:
 
 def _watch(args: argparse.Namespace, config: Config) -> int:
     terminal = sys.stdout.isatty() and not (args.json or args.csv)
+    text, trouble = "", ""
     while True:
-        summary = _read(args, config)
-        if terminal:  # what does not fit on the screen would scroll it away
-            summary = fit_rows(summary, shutil.get_terminal_size().lines)
-        text = _form(args, config, summary, one_line=True)
-        if terminal:
-            # Home, write, clear what is left below: no flicker, unlike clearing first.
-            text = "\x1b[H" + text.replace("\n", "\x1b[K\n") + "\x1b[K\n\x1b[J"
-            sys.stdout.write(text)
+        try:
+            summary, trouble = _read(args, config), ""
+        except P2PCDNError as error:
+            # A site that is started anew is back in a moment; a wrong address never was there.
+            if not text:
+                raise
+            if str(error) != trouble and not terminal:
+                print(f"p2pcdn stats: {error}", file=sys.stderr)
+            trouble = str(error)
         else:
+            if terminal:  # what does not fit on the screen would scroll it away
+                summary = fit_rows(summary, shutil.get_terminal_size().lines)
+            text = _form(args, config, summary, one_line=True)
+        if terminal:
+            shown = f"{text}\n\nNot updated: {trouble}" if trouble else text
+            # Home, write, clear what is left below: no flicker, unlike clearing first.
+            sys.stdout.write("\x1b[H" + shown.replace("\n", "\x1b[K\n") + "\x1b[K\n\x1b[J")
+        elif not trouble:
             _print(text)
         sys.stdout.flush()
         time.sleep(args.watch)

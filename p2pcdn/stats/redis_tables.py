@@ -35,6 +35,8 @@ from p2pcdn.stats.write import OTHER, SITE, View
 __all__ = ["LEVELS", "RedisTables", "Row", "bucket", "row_of", "view_of"]
 
 LEVELS = (MINUTE, 900, HOUR, DAY)
+_SESSIONS_S = 2 * HOUR
+"""What is kept of page views goes by itself after this time, when nobody is there to tidy up."""
 
 Row = tuple[list[int], dict[str, dict[str, int]]]
 """Sums by column, and numbers by kind and name."""
@@ -268,9 +270,11 @@ class RedisTables:
         used = {str(content): int(self._now) for content in self._touched - {SITE, OTHER}}
         if used:
             pipe.hset(f"{at}used", mapping=used)
-        for name in ("names", "contents", "next", "keys", "used", "views", "last", "open", "meta",
-                     *(f"t:{res}" for res in (0, *LEVELS))):  # fmt: skip
+        lasting = ("names", "contents", "next", "keys", "used", "meta")
+        for name in (*lasting, *(f"t:{res}" for res in (0, *LEVELS))):
             pipe.expire(f"{at}{name}", self._ttl_s)
+        for name in ("views", "last", "open"):
+            pipe.expire(f"{at}{name}", _SESSIONS_S)
 
     def _add_stored(self) -> None:
         """What the buckets already hold, on top of what is new."""
@@ -316,7 +320,7 @@ class RedisTables:
                 numbers[0] += entry.received
                 numbers[1] += entry.sent
             pipe.hset(at, mapping={field: f"{n[0]},{n[1]}" for field, n in merged.items()})
-            pipe.expire(at, self._ttl_s)
+            pipe.expire(at, _SESSIONS_S)
             pipe.zadd(f"{self._at}open", {str(content): min(entry.ts for entry in claims)})
 
 

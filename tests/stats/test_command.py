@@ -223,6 +223,25 @@ def test_watch_writes_again_and_again_until_it_is_told_to_stop(store: Path) -> N
     assert seen == [18_000_000] * 3
 
 
+def test_watch_goes_on_when_the_site_is_back(store: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "p2pcdn.stats.command", "--data-dir", str(store), "--watch", "0.2",
+         "--json"],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None and process.stderr is not None
+    assert json.loads(process.stdout.readline())["totals"]["from_peers"] == 18_000_000
+    away = store.with_name("away")
+    store.rename(away)
+    assert "no statistics yet" in process.stderr.readline()  # ... and no end
+    away.rename(store)
+    assert json.loads(process.stdout.readline())["totals"]["from_peers"] == 18_000_000
+    process.send_signal(2)
+    assert process.wait(30) == 0
+    process.stdout.close()
+    process.stderr.close()
+
+
 def test_a_reader_that_goes_away_is_no_error(store: Path) -> None:
     script = f"{sys.executable} -m p2pcdn.stats.command --data-dir {store} --watch 0.2 | head -n 1"
     done = subprocess.run(script, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60)

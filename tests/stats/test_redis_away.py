@@ -226,5 +226,8 @@ def test_nothing_stays_in_redis_for_ever_and_the_password_is_in_no_log(
         keys = list(client.scan_iter(f"{at}*"))
         assert len(keys) > 10
         assert [key for key in keys if client.ttl(key) < 0] == []
+        # Of page views nothing, also where the site itself is switched off for good.
+        for name in ("views", "last", "open", "open:2"):
+            assert client.ttl(f"{at}{name}") <= 7200
     secret = Site(None, redis_url="redis://:pass-word@127.0.0.1:1/0", secret="x")
     assert "pass-word" not in secret.recorder._store.name
