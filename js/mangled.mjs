@@ -8,7 +8,8 @@ const NAMES = `
   connecting counts dataAt demands deps describe detach detachAll disk distance distrust drained
   drop dueAt early enter evict evicted expecting failed failure failures filledAt firstMs
   fits flight flights forget forgive forgiven free fresh gained gaps gather hear heard heardAt
-  heardOf heartbeat hint hinted hold hopeful horizons hungry idle joined landed last latency liars
+  heardOf heartbeat hint hinted hold hopeful horizons hungry idle inTime joined landed last latency
+  liars
   listeners loneCause lostAt makeRoom making markAt markBytes maxAge mayUpload measure measured
   most named need noStore note offer offered opened openedAt orders originHorizon originOnly
   outlets over parts peerHorizon pingedAt pings playbacks playingAt playlists poke pokeAll poked

@@ -160,6 +160,7 @@ export function createEngine(
       contents: byKey,
       mayUpload,
       uploadCap: () => uploader.cap,
+      inTime: (bytes) => uploader.inTime(bytes),
       serve: () => {
         uploader.pump();
       },

@@ -41,6 +41,8 @@ export interface Host {
   /** Whether this visitor uploads at all. */
   mayUpload(): boolean;
   uploadCap(): number;
+  /** Whether so many bytes more can be sent soon. */
+  inTime(bytes: number): boolean;
   /** There are orders. */
   serve(): void;
   /** The peer names others that have a content. */
@@ -77,7 +79,6 @@ export class PeerFlight implements Flight {
 }
 
 const MAX_ORDERS = 256;
-const MAX_ORDERED_BYTES = 16 * 1024 * 1024;
 /** A presentation's segments are a content each. */
 const MAX_JOINS = 512;
 const MAX_JOINED_SEGMENTS = 1 << 23;
@@ -374,8 +375,7 @@ export class Link implements Outlet {
     };
     const bytes = content.bytes(segment, again)?.subarray(offset, offset + length);
     if (!bytes) return;
-    const waiting = this.orders.reduce((sum, o) => sum + o.bytes.length - o.sent, 0);
-    if (this.orders.length >= MAX_ORDERS || waiting + length > MAX_ORDERED_BYTES) {
+    if (this.orders.length >= MAX_ORDERS || !this.host.inTime(length)) {
       refuse(wire.BUSY);
       return;
     }

@@ -27,6 +27,8 @@ export const HIGH_WATER = 131072;
  * PONGs, and a partner that asked in vain.
  */
 const BACKLOG_S = 0.25;
+/** Orders beyond that time are refused. */
+const QUEUE_S = 1;
 /** Of the measured uplink, where the site sets no limit. */
 const FRACTION = 0.8;
 /** What an uplink is thought to be until it is measured: 10 Mbit/s. */
@@ -63,9 +65,22 @@ export class Uploader {
 
   /** How much of the next second is taken already, 0 to 1. */
   get busy(): number {
+    return Math.min(1, this.queued / Math.max(1, this.cap));
+  }
+
+  /**
+   * Whether an order of so many bytes is done soon. Of many that share a slow uplink none would
+   * be in time, and all that they got would be for nothing: a few are served, the others told.
+   */
+  inTime(bytes: number): boolean {
+    const { queued } = this;
+    return !queued || queued + bytes < this.cap * QUEUE_S;
+  }
+
+  private get queued(): number {
     let bytes = 0;
     for (const { orders } of this.outlets) for (const o of orders) bytes += o.bytes.length - o.sent;
-    return Math.min(1, bytes / Math.max(1, this.cap));
+    return bytes;
   }
 
   /** Sends what may be sent now; comes back by itself for the rest. */

@@ -28,6 +28,12 @@ test("when half of the audience vanishes in one second the others play on", asyn
   expect(seen.offload).toBeGreaterThanOrEqual(0.8);
 });
 
+test("uplinks of 1.2 times the bitrate and half an origin stall nobody", async () => {
+  const plan = { ...PLAN, viewers: 50, seed: 1, uplink: 1.2 };
+  const seen = await play({ ...plan, origin: 0.5 * plan.viewers * plan.bytesPerS });
+  expect(seen.stalls).toBe(0);
+});
+
 test("what a peer says does not grow with the swarm", async () => {
   // More than have links to each other in both.
   const few = await play({ ...PLAN, viewers: 40, seconds: 20 });

@@ -13,7 +13,7 @@ test("a visitor alone gets the file's bytes from the origin, once", async () => 
   expect(first(a)).toMatchObject({ fromOrigin: site.file.length, fromPeers: 0 });
 });
 
-test("the second visitor gets nearly everything from the first", async () => {
+test("the second visitor gets nearly everything from the first", { timeout: 20_000 }, async () => {
   site = await new Site({ size: 4_000_000 }).start();
   const a = site.visitor();
   await whole(a, site.url);

@@ -51,6 +51,7 @@ beforeEach(() => {
     contents: new Map([[KEY, content]]),
     mayUpload: () => upload,
     uploadCap: () => 1e6,
+    inTime: () => true,
     serve: () => undefined,
     heardOf: (_key, ids) => heardOf.push(...ids),
     ended: (_link, hostile) => {

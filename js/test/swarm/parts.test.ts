@@ -213,6 +213,20 @@ describe("uploads", () => {
     const [a = 0, b = 0] = await sent(300_000, [1e7, 1e7], 20);
     expect(a / b).toBeCloseTo(1, 1);
   });
+  test("that would come too late to be of use are refused, one is always taken", () => {
+    const uploader = new Uploader(100_000, () => 0);
+    const slow = outlet(new Clock(), 1e7);
+    slow.orders.length = 0;
+    uploader.outlets.add(slow);
+    const order = (bytes: number): unknown =>
+      slow.orders.push({ rid: 1, bytes: new Uint8Array(bytes), offset: 0, sent: 0 });
+    expect(uploader.inTime(4_000_000)).toBe(true);
+    order(60_000);
+    expect(uploader.inTime(30_000)).toBe(true);
+    expect(uploader.inTime(60_000)).toBe(false);
+    order(4_000_000);
+    expect(uploader.inTime(1)).toBe(false);
+  });
   test("without a limit leave part of the visitor's uplink alone", async () => {
     const total = sum(await sent(null, [200_000], 60));
     expect(total / 60).toBeLessThanOrEqual(0.95 * 200_000);
