@@ -83,7 +83,10 @@ class Swarm {
       let y = 0;
       for (const g of groups) {
         const h = ((g.n + 4) / (n + 2 * groups.length)) * this.height;
-        Object.assign(g, { x: x + w / 2, y: y + (h - 18) / 2, r: Math.max(14, Math.min(w, h - 26) / 2 - 8), w, bottom: y + h - 7 });
+        const r = Math.max(14, Math.min(w, h - 26) / 2 - 8);
+        const middle = y + (h - 18) / 2;
+        // The name stands right under its dots.
+        Object.assign(g, { x: x + w / 2, y: middle, r, w, bottom: Math.min(y + h - 7, middle + (g.n > 1 ? r : 4) + 26) });
         y += h;
       }
       x += w;
