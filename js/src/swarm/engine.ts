@@ -81,8 +81,8 @@ const LISTED = 12;
 const EXCHANGED = 8;
 const EXCHANGE_S = 20;
 const ANNOUNCE_S = 3;
-/** Most runs in one ANNOUNCE. */
-const MAX_RUNS = 256;
+/** Most runs in one ANNOUNCE: those of a content of 1,024 segments at worst. */
+const MAX_RUNS = 512;
 /** SOURCES is asked again after these times while peers are few. */
 const ASK_AGAIN_S = [2, 4, 8, 15, 30];
 const ENOUGH_PEERS = 3;
