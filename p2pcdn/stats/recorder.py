@@ -28,6 +28,8 @@ __all__ = ["Recorder"]
 log = logging.getLogger("p2pcdn.stats")
 
 FLUSH_EVERY_S = 4.0
+_HARMLESS = frozenset(("unknown content", "forgotten view"))
+"""What honest pages are dropped for: a file was edited meanwhile, a laptop slept."""
 
 
 class Recorder:
@@ -70,6 +72,7 @@ class Recorder:
         self._ticker = Ticker(self._every)
         self._sizes: LRUCache[str, int] = LRUCache(maxsize=10_000)
         self._complaints: set[str] = set()
+        self._doubts: set[str] = set()
         self._unsure: Batch | None = None
         self._store: Store = open_store(
             self._config, self._folder, secret=self._secret, server_time=self._server_time
@@ -173,7 +176,7 @@ class Recorder:
                     # As it was: the store knows by its name whether it has it.
                     self._store.write(self._unsure, now=self._clock())
                     self._unsure = None
-                self._store.write(batch, now=self._clock())
+                self._doubt(self._store.write(batch, now=self._clock()))
             except StoreError as error:
                 self._complain(error)
                 if error.unsure and self._unsure is None:
@@ -201,6 +204,15 @@ class Recorder:
                 "statistics cannot be written to %s (%s): they wait in memory and are tried "
                 "again; the site serves on",
                 self._store.name,
+                reason,
+            )
+
+    def _doubt(self, reasons: set[str]) -> None:
+        for reason in sorted(reasons - self._doubts):
+            self._doubts.add(reason)
+            log.log(
+                logging.INFO if reason in _HARMLESS else logging.WARNING,
+                "parts of reports are not believed (%s): said once, `p2pcdn stats` counts them",
                 reason,
             )
 

@@ -94,7 +94,7 @@ class RedisStore:
         self._ahead_s = 0.0
         self._maintained = float("-inf")
 
-    def write(self, batch: Batch, *, now: float) -> None:
+    def write(self, batch: Batch, *, now: float) -> set[str]:
         """See `Store`."""
         due = time.monotonic() - self._maintained > EVERY_S
         with self._failing():
@@ -105,15 +105,16 @@ class RedisStore:
                     if maintain(client, pipe, self._at, now=self._now(now), retention_days=days):
                         pipe.execute()
             if batch or due:  # an empty batch still ends what is too old
-                self._write(batch, now)
+                return self._write(batch, now)
+            return set()
 
-    def _write(self, batch: Batch, now: float) -> None:
+    def _write(self, batch: Batch, now: float) -> set[str]:
         with self._locked() as (client, pipe):
             now = self._now(now)
             tables = RedisTables(client, self._at, ttl_s=(self._retention_days + 30) * DAY)
             if not tables.load(batch, self._by):
-                return
-            add_batch(tables, batch, now=now, limits=self._limits)
+                return set()
+            dropped = add_batch(tables, batch, now=now, limits=self._limits)
             pipe.multi()
             tables.write_to(pipe, batch, self._by)
             pipe.sadd(_SITES, self._site)
@@ -123,6 +124,7 @@ class RedisStore:
             except (RedisError, OSError) as error:
                 # A lost connection is a WatchError to this client, too.
                 raise StoreError(_said(error), unsure=True) from error
+            return dropped
 
     def summary(self, now: float, since: float, until: float | None, top: int | None) -> Summary:
         """See `Store`."""

@@ -51,7 +51,7 @@ class SqliteStore:
         """See `Store`."""
         return "memory" if self.path is None else str(self.path)
 
-    def write(self, batch: Batch, *, now: float) -> None:
+    def write(self, batch: Batch, *, now: float) -> set[str]:
         """See `Store`."""
         with self._failing():
             connection = self._open()
@@ -61,7 +61,8 @@ class SqliteStore:
                 self._maintained = time.monotonic()
                 maintain(connection, now=now, retention_days=self._retention_days)
             if batch or due:  # an empty batch still ends what is too old
-                write_batch(connection, batch, now=now, limits=self._limits)
+                return write_batch(connection, batch, now=now, limits=self._limits)
+            return set()
 
     def summary(self, now: float, since: float, until: float | None, top: int | None) -> Summary:
         """See `Store`."""

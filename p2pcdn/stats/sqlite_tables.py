@@ -19,20 +19,24 @@ __all__ = ["write_batch"]
 
 def write_batch(
     connection: sqlite3.Connection, batch: Batch, *, now: float, limits: Limits
-) -> None:
+) -> set[str]:
     """Add `batch` at time `now`; all of it or, when SQLite raises, nothing.
+
+    Returns:
+        Why parts of it were not believed.
 
     Raises:
         sqlite3.Error: Locked, full, corrupt.
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
-        add_batch(_Tables(connection), batch, now=now, limits=limits)
+        dropped = add_batch(_Tables(connection), batch, now=now, limits=limits)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+    return dropped
 
 
 class _Tables:

@@ -41,8 +41,12 @@ class Store(Protocol):
     def name(self) -> str:
         """What messages call it."""
 
-    def write(self, batch: Batch, *, now: float) -> None:
-        """Add a batch, all of it or nothing, and never twice; tidy up when it is time."""
+    def write(self, batch: Batch, *, now: float) -> set[str]:
+        """Add a batch, all of it or nothing, and never twice; tidy up when it is time.
+
+        Returns:
+            Why parts of its reports were not believed.
+        """
 
     def summary(self, now: float, since: float, until: float | None, top: int | None) -> Summary:
         """Everything from `since` to `until` (default now), with the `top` contents.

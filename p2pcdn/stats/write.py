@@ -105,9 +105,11 @@ class Tables(Protocol):
     def tally(self, ts: int, content: int, kind: str, name: str, n: int) -> None: ...
 
 
-def add_batch(tables: Tables, batch: Batch, *, now: float, limits: Limits) -> None:
-    """Add `batch` at time `now`."""
-    _Adding(tables, now, limits).run(batch)
+def add_batch(tables: Tables, batch: Batch, *, now: float, limits: Limits) -> set[str]:
+    """Add `batch` at time `now`; returns why parts of it were not believed."""
+    adding = _Adding(tables, now, limits)
+    adding.run(batch)
+    return {name for _, kind, name in adding.tallies if kind == "dropped"}
 
 
 class _Adding:
@@ -117,7 +119,7 @@ class _Adding:
         self._ts = int(now) // MINUTE * MINUTE
         self._limits = limits
         self._sums: dict[tuple[int, int], list[int]] = {}
-        self._tallies: dict[tuple[int, str, str], int] = defaultdict(int)
+        self.tallies: dict[tuple[int, str, str], int] = defaultdict(int)
         self._open: dict[tuple[int, bytes], list[int]] = {}
         self._views = 0
 
@@ -127,7 +129,7 @@ class _Adding:
             for name, number in zip(ORIGIN, numbers, strict=True):
                 self._add(content, name, number)
         for reason, number in batch.dropped.items():
-            self._tallies[SITE, "dropped", reason] += number
+            self.tallies[SITE, "dropped", reason] += number
         for content, received in self._tables.end_claims(self._now):
             self._add(content, "unconfirmed", received)
         self._keep_age()
@@ -140,7 +142,7 @@ class _Adding:
         self._confirm()
         for (ts, content), row in self._sums.items():
             self._tables.add(ts, content, row)
-        for (content, kind, name), n in self._tallies.items():
+        for (content, kind, name), n in self.tallies.items():
             self._tables.tally(self._ts, content, kind, name, n)
 
     def _keep_age(self) -> None:
@@ -161,7 +163,7 @@ class _Adding:
         if row is None:
             if self._views >= MAX_VIEWS:
                 # Rather not counted than an honest view forgotten and counted twice.
-                self._tallies[SITE, "dropped", "flood"] += 1
+                self.tallies[SITE, "dropped", "flood"] += 1
                 return
             self._views += 1
             first = min(self._now, heard.since)
@@ -194,7 +196,7 @@ class _Adding:
             self._count(part, content, numbers, causes, state)
         else:
             # Nothing of this difference counts; what comes on top of it later may.
-            self._tallies[SITE, "dropped", reason] += 1
+            self.tallies[SITE, "dropped", reason] += 1
             for name, n in numbers.items():
                 excused[name] = excused.get(name, 0) + n - state["last"].get(name, 0)
             state["flags"] = {"view": 1, "startup": 1} if new else state["flags"]
@@ -217,7 +219,7 @@ class _Adding:
         kind = "direct" if part.key == NO_KEY else "cause"
         for name, number in causes.items():
             if more := number - state["causes"].get(name, 0):
-                self._tallies[content, kind, name] += more
+                self.tallies[content, kind, name] += more
         if part.key == NO_KEY:
             return
         last, flags = state["last"], state["flags"]
@@ -233,13 +235,13 @@ class _Adding:
         if watched and not flags.get("view"):
             flags["view"] = 1
             self._add(content, "views", 1)
-            self._tallies[content, "transport", part.transport] += 1
+            self.tallies[content, "transport", part.transport] += 1
         if part.startup_ms is not None and not flags.get("startup"):
             flags["startup"] = 1
             startup = min(part.startup_ms, 600_000)
             self._add(content, "startups", 1)
             self._add(content, "startup_ms", int(startup))
-            self._tallies[content, "startup", startup_bound(startup)] += 1
+            self.tallies[content, "startup", startup_bound(startup)] += 1
 
     def _confirm(self) -> None:
         touched: dict[int, list[tuple[bytes, list[int]]]] = defaultdict(list)

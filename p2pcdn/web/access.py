@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hmac
 import ipaddress
+import logging
 import time
 from collections.abc import Callable
 
@@ -16,6 +17,8 @@ from p2pcdn.config import Config
 from p2pcdn.coordinator.limits import Bucket
 
 __all__ = ["Guard", "Throttle", "client_address", "refusal"]
+
+log = logging.getLogger("p2pcdn.stats")
 
 
 def refusal(status: int, code: str, message: str, **headers: str) -> Response:
@@ -95,6 +98,7 @@ class Guard:
         self._debug = config.debug
         # Wrong guesses only; a right token is never held up.
         self._guesses = Throttle(rate=0.2, burst=20, total_rate=50)
+        self._told = False
 
     def check(self, request: Request) -> Response | None:
         """None for the owner, else the answer that the request gets."""
@@ -111,6 +115,11 @@ class Guard:
         # In constant time, so that the answer's delay tells nothing about the token.
         if given is not None and hmac.compare_digest(given.encode(errors="replace"), self._token):
             return None
+        if given is not None and not self._told:
+            self._told = True  # neither the token nor who gave it: both may be the owner's
+            log.warning(
+                "%s was asked for with a wrong token: refused (said once)", request.url.path
+            )
         if given is not None and not self._guesses.take(client_address(request)):
             return refusal(
                 429, "too_many_attempts", "Too many wrong tokens: wait.", **{"Retry-After": "60"}

@@ -81,6 +81,20 @@ def test_impossible_numbers_are_dropped_and_counted(site: Site, lie: Any, reason
     assert not summary.totals.stalls and not summary.causes and not summary.totals.rejected
 
 
+def test_why_reports_are_not_believed_is_logged_once_for_each_reason(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    for n in range(5):
+        site.tell(f"liar{n}", from_origin=10**12)
+        site.tell(f"idler{n}", watched_s=10**6)
+        site.tell(f"stranger{n}", key="e" * 32)  # a file that was edited meanwhile: no news
+        site.recorder.flush()
+    said = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert len(said) == 2 and all("p2pcdn stats" in text for text in said)
+    assert any("more bytes than the content has" in text for text in said)
+    assert site.recorder.summary(0).dropped["more bytes than the content has"] == 5
+
+
 def test_a_mistake_of_an_honest_page_does_not_silence_it_for_good(site: Site) -> None:
     site.tell("a", 1, from_origin=SIZE * 100)
     site.recorder.flush()

@@ -200,9 +200,10 @@ def test_counts_are_written_by_themselves_after_a_while(
     written = threading.Event()
     flush = recorder._store.write
 
-    def write(*args: object, **kwargs: object) -> None:
-        flush(*args, **kwargs)  # type: ignore[arg-type]
+    def write(*args: object, **kwargs: object) -> set[str]:
+        dropped = flush(*args, **kwargs)  # type: ignore[arg-type]
         written.set()
+        return dropped
 
     recorder._store.write = write  # type: ignore[method-assign]
     recorder.origin("/a.mp4", sent=9, whole=True, aborted=False, status=200)

@@ -198,6 +198,19 @@ def test_a_token_cannot_be_guessed_by_trying_yet_the_owner_is_let_in(site: Any) 
     assert http("GET", "/p2pcdn/stats", headers=BEARER).status_code == 200
 
 
+def test_wrong_tokens_are_logged_once_and_never_in_full(
+    site: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    http = site(stats_token=TOKEN)
+    http("GET", "/p2pcdn/stats")  # without one: an owner who is about to be asked
+    assert caplog.records == []
+    for n in range(5):
+        http("GET", "/p2pcdn/stats", params={"token": f"guess{n}"})
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("p2pcdn.stats", "WARNING")
+    assert "/p2pcdn/stats" in record.getMessage() and "guess" not in record.getMessage()
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_a_developer_reads_without_a_token(site: Any, path: str) -> None:
     assert site(debug=True)("GET", path).status_code == 200
