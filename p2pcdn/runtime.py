@@ -289,7 +289,10 @@ class _Parts:
             shareable=site.local,
             machines=None if config.redis_url is None else Machines(config.redis_url, secret),
         )
-        otel.register(self.recorder, version=__version__, live=self.hub.snapshot)
+        # Importing its API takes longer than answering a page.
+        self.recorder.after_first_flush = functools.partial(
+            otel.register, self.recorder, version=__version__, live=self.hub.snapshot
+        )
         ice = Ice(config)
         mounted: list[BaseRoute] = [
             *(self.assets.routes() if self.assets is not None else ()),

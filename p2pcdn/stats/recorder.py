@@ -56,6 +56,8 @@ class Recorder:
         self._folder = folder
         self._secret = secret
         self._server_time = clock is None
+        self.after_first_flush: Callable[[], object] | None = None
+        """Called once, by whoever flushes first: mostly a thread that no visitor waits for."""
         self._clock = clock or time.time
         self._every = flush_every_s
         self._fresh()
@@ -187,6 +189,9 @@ class Recorder:
                     self._batch.add(newer)
             else:
                 self._content()
+        later, self.after_first_flush = self.after_first_flush, None
+        if later is not None:
+            later()
 
     def close(self) -> None:
         """Write a last time and let go of the file; counting again opens it again."""
