@@ -16,7 +16,7 @@ import re
 import stat
 import tempfile
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -182,6 +182,22 @@ class Config:
         "Other origins whose pages may use the coordinator (`https://shop.example`); `*`: all. The "
         "site's own always may.",
         "origins",
+    )
+
+    streamers: tuple[tuple[str, str], ...] | None = _option(
+        None,
+        "Who may stream: peer ids, each with the token that it connects with "
+        '({"studio": "<16 characters or more>"}). Nobody else may, or gets such an id. Default: '
+        "everybody may.",
+        "streamers?",
+        private=True,
+    )
+    may_stream: Callable[..., Any] | str | None = _option(  # noqa: RUF009 (no default of its own)
+        None,
+        "Decides who may stream: a function `(connection, *, peer, stream, role) -> bool`, async "
+        "or not, or where it stands (`package.module.name`). `connection` is the visitor's request "
+        "as a Starlette HTTPConnection.",
+        "callable?",
     )
 
     geo_databases: tuple[str, ...] = _option(

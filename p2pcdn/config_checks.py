@@ -231,6 +231,30 @@ def _ice(name: str, option: Option, value: Any) -> tuple[Mapping[str, Any], ...]
     return tuple(dict(server) for server in value)
 
 
+def _streamers(name: str, option: Option, value: Any) -> tuple[tuple[str, str], ...]:
+    allowed = 'a mapping of peer id to token (16 characters or more), e.g. {"studio": "..."}'
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise wrong(name, value, allowed, private=True) from None
+    try:
+        pairs = tuple((id, token) for id, token in dict(value).items())
+    except (TypeError, ValueError):
+        raise wrong(name, value, allowed, private=True) from None
+    for id, token in pairs:
+        if not isinstance(id, str) or not isinstance(token, str) or not 16 <= len(token) <= 256:
+            raise wrong(name, token, f"{allowed}: {id!r} has none", private=True)
+    return pairs
+
+
+def _callable(name: str, option: Option, value: Any) -> Any:
+    named = isinstance(value, str) and all(part.isidentifier() for part in value.split("."))
+    if not (callable(value) or (named and "." in value)):
+        raise wrong(name, value, 'a function, or where it stands: "package.module.name"')
+    return value
+
+
 def has_turn(server: Mapping[str, Any]) -> bool:
     """Whether an RTCIceServer names a relay."""
     urls = server["urls"]
@@ -266,4 +290,6 @@ _CHECKS: dict[str, Callable[[str, Option, Any], Any]] = {
     "files": _files,
     "mapping": _mapping,
     "ice": _ice,
+    "streamers": _streamers,
+    "callable": _callable,
 }

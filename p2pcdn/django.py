@@ -16,6 +16,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.core.exceptions import DisallowedHost, MiddlewareNotUsed
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.utils.functional import SimpleLazyObject
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
@@ -401,7 +402,21 @@ def _scope(request: HttpRequest) -> Scope:
         "client": (request.META.get("REMOTE_ADDR") or "", 0),
         "server": (request.META.get("SERVER_NAME", ""), int(request.META.get("SERVER_PORT") or 0)),
         "state": {},
+        # For `may_stream`, which asks for it: the session is a question to the database.
+        "user": SimpleLazyObject(lambda: _user(request)),
     }
+
+
+def _user(request: HttpRequest) -> Any:
+    """Who asks, also where this middleware stands outside of those that would say so."""
+    if not hasattr(request, "user"):
+        from django.contrib.auth import get_user
+        from django.contrib.sessions.middleware import SessionMiddleware
+
+        if not hasattr(request, "session"):
+            SessionMiddleware(lambda _: HttpResponse()).process_request(request)
+        return get_user(request)
+    return request.user
 
 
 def _response(answer: Answer) -> HttpResponse:

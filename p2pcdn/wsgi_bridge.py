@@ -108,6 +108,7 @@ def scope_of(environ: dict[str, Any]) -> Scope:
         "client": (environ.get("REMOTE_ADDR") or "", int(port) if str(port).isdigit() else 0),
         "server": (environ.get("SERVER_NAME", ""), int(environ.get("SERVER_PORT") or 0)),
         "state": {},
+        "wsgi.environ": environ,
     }
 
 

@@ -20,8 +20,8 @@ None has to be set. A setting may stand in four places; the first that names it 
 1. keywords: `P2PCDN(app, hud=True)`
 2. the framework's settings: Django `P2PCDN = {"HUD": True}`, Flask
    `app.config["P2PCDN_HUD"] = True`
-3. the environment: `P2PCDN_HUD=1`. Lists are separated by commas, `media_roots` and
-   `ice_servers` are JSON.
+3. the environment: `P2PCDN_HUD=1`. Lists are separated by commas, `media_roots`,
+   `ice_servers` and `streamers` are JSON.
 4. `p2pcdn.toml`, or `[tool.p2pcdn]` in `pyproject.toml`, in the working directory
 
 An unknown name or a value that is not allowed is an error at start-up. Sizes are bytes (in text
@@ -41,6 +41,8 @@ _KINDS = {
     "redis": "URL",
     "mapping": "mapping",
     "ice": "list of RTCIceServer",
+    "streamers": "mapping of peer id to token",
+    "callable": "function, or its name",
 }
 
 

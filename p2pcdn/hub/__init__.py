@@ -23,6 +23,7 @@ from p2pcdn.errors import ConfigError
 from p2pcdn.hub import wire
 from p2pcdn.hub.elected import ElectedBackend
 from p2pcdn.hub.engine import Engine, HubUnavailable, MakeBackend, Settings, local
+from p2pcdn.hub.gate import Gate
 from p2pcdn.hub.geo import Geo
 from p2pcdn.hub.session import Session, TrackerSession
 
@@ -105,7 +106,8 @@ def open_hub(
             ranker=ranker,
             may_stream=may_stream,
             locate=Geo(config.geo_databases) if config.geo_databases else None,
-        )
+        ),
+        Gate(config),
     )
 
 
@@ -117,8 +119,10 @@ class Hub:
     as several server workers do.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, gate: Gate) -> None:
         self._settings = settings
+        self.gate = gate
+        """Who may stream: for those who hold the visitors' requests to ask."""
         self._lock = threading.Lock()
         self._engine: Engine | None = None
         self._engines: list[Engine] = []

@@ -8,9 +8,8 @@ from p2pcdn.config import Config
 from p2pcdn.hub import Hub
 from p2pcdn.sockets.protocol import Receiver, WebSocketProtocol
 from p2pcdn.web import tracker
-from p2pcdn.web.access import client_address
 from p2pcdn.web.coordinator import allowed
-from p2pcdn.web.coordinator_socket import FOREIGN, LOADER
+from p2pcdn.web.coordinator_socket import FOREIGN, register
 
 __all__ = ["attach"]
 
@@ -30,13 +29,4 @@ def attach(
         protocol.deliver(FOREIGN)
         protocol.close(1008, "origin")
         return None
-    query = connection.query_params
-    return hub.attach_now(
-        id=query.get("id", ""),
-        token=query.get("token", ""),
-        key=query.get("key", ""),
-        deliver=protocol.deliver,
-        close=protocol.close,
-        address=client_address(connection),
-        loader=query.get("version", "").startswith(LOADER),
-    )
+    return register(connection, hub, deliver=protocol.deliver, close=protocol.close)

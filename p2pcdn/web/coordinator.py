@@ -16,8 +16,9 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 from p2pcdn.config import Config
 from p2pcdn.coordinator import origin_allowed
-from p2pcdn.coordinator.messages import ROLES
+from p2pcdn.coordinator.messages import ID_TAKEN, ROLES
 from p2pcdn.hub import Hub, HubUnavailable, MailboxRequest
+from p2pcdn.hub.gate import names, refused
 from p2pcdn.web import tracker
 from p2pcdn.web.access import client_address
 from p2pcdn.web.coordinator_socket import Socket
@@ -152,11 +153,15 @@ class _Coordinator:
         messages = data.get("messages", [])
         if not isinstance(messages, list):
             return _problem(400, "malformed", "`messages` must be a list.")
+        id, token = _text(data.get("id")), _text(data.get("token"))
+        if self._hub.gate.reserved(id, token):
+            return _mailbox([ID_TAKEN], 2.0)
+        messages, told = await self._allowed(request, id, token, messages)
         try:
             reply = await self._hub.mailbox(
                 MailboxRequest(
-                    id=_text(data.get("id")),
-                    token=_text(data.get("token")),
+                    id=id,
+                    token=token,
                     key=_text(data.get("key")),
                     address=client_address(request),
                     messages=messages,
@@ -167,8 +172,24 @@ class _Coordinator:
             )
         except HubUnavailable as error:
             return _problem(503, "unavailable", str(error), **{"Retry-After": "1"})
-        body = f'{{"messages":[{",".join(reply.messages)}],"wait":{reply.wait:g}}}'
-        return Response(body, media_type="application/json", headers=_NO_STORE)
+        return _mailbox([*told, *reply.messages], reply.wait)
+
+    async def _allowed(
+        self, request: Request, id: str, token: str, messages: list[Any]
+    ) -> tuple[list[Any], list[str]]:
+        """What the peer may say, and what it is told about the rest."""
+        gate, told = self._hub.gate, []
+        if gate.open:
+            return messages, []
+        allowed = []
+        for message in messages:
+            announcing = isinstance(message, dict) and message.get("type") == "STREAM-ANNOUNCE"
+            name = names(message.get("payload")) if announcing else None
+            if name is None or await gate.may(request, id, token, *name):
+                allowed.append(message)
+            else:
+                told.append(refused(message.get("payload")))
+        return allowed, told
 
     # --- REST ----------------------------------------------------------------------------
 
@@ -190,8 +211,13 @@ class _Coordinator:
         role = request.path_params["role"]
         if role not in ROLES:
             return await self.nothing(request)
+        gate, stream = self._hub.gate, request.path_params["stream"]
+        if request.method == "POST" and not gate.open:
+            id, token = _text(given.get("id")), _text(given.get("token"))
+            if not await gate.may(request, id, token, stream, role):
+                return _problem(403, "streamer", "This peer is none of the site's streamers.")
         # With a request id every one of them is answered with the list.
-        payload = {**given, "stream": request.path_params["stream"], "role": role, "rid": 0}
+        payload = {**given, "stream": stream, "role": role, "rid": 0}
         type = {"GET": "STREAMERS", "POST": "STREAM-ANNOUNCE", "DELETE": "STREAM-WITHDRAW"}
         return await self._call(request, type[request.method], payload, given)
 
@@ -258,6 +284,11 @@ def _text(value: object) -> str:
 
 def _serial(value: object) -> int | None:
     return value if type(value) is int and 0 <= value < 1 << 53 else None
+
+
+def _mailbox(messages: list[str], wait_s: float) -> Response:
+    body = f'{{"messages":[{",".join(messages)}],"wait":{wait_s:g}}}'
+    return Response(body, media_type="application/json", headers=_NO_STORE)
 
 
 def _foreign() -> Response:

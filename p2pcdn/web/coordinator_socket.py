@@ -12,14 +12,15 @@ from starlette.requests import HTTPConnection
 from starlette.types import Receive, Scope, Send
 
 from p2pcdn.config import Config
-from p2pcdn.coordinator.messages import error
+from p2pcdn.coordinator.messages import ID_TAKEN, error
 from p2pcdn.hub import Hub
+from p2pcdn.hub.gate import Guarded
 from p2pcdn.sockets import uvicorn
 from p2pcdn.sockets.protocol import Receiver, WebSocketProtocol
 from p2pcdn.sockets.reactor import Reactor
 from p2pcdn.web.access import client_address
 
-__all__ = ["FOREIGN", "LOADER", "Outbox", "Socket"]
+__all__ = ["FOREIGN", "LOADER", "Outbox", "Socket", "register"]
 
 log = logging.getLogger("p2pcdn.coordinator")
 
@@ -98,16 +99,50 @@ class Socket:
 
     def attach(self, connection: HTTPConnection, outbox: Outbox | WebSocketProtocol) -> Receiver:
         """The session of a socket that was let in; the hub is started."""
-        query = connection.query_params
-        return self.hub.attach_now(
-            id=query.get("id", ""),
-            token=query.get("token", ""),
-            key=query.get("key", ""),
-            deliver=outbox.deliver,
-            close=outbox.close,
-            address=client_address(connection),
-            loader=query.get("version", "").startswith(LOADER),
-        )
+        return register(connection, self.hub, deliver=outbox.deliver, close=outbox.close)
+
+
+def register(
+    connection: HTTPConnection,
+    hub: Hub,
+    *,
+    deliver: Callable[[str | list[str]], None],
+    close: Callable[[int, str], None],
+) -> Receiver:
+    """The session of a `WS .../peerjs?key=&id=&token=&version=`; see `Hub.attach`."""
+    query = connection.query_params
+    id, token, gate = query.get("id", ""), query.get("token", ""), hub.gate
+    if gate.reserved(id, token):
+        deliver(ID_TAKEN)
+        close(1008, "refused")
+        return _Nobody()
+    session = hub.attach_now(
+        id=id,
+        token=token,
+        key=query.get("key", ""),
+        deliver=deliver,
+        close=close,
+        address=client_address(connection),
+        loader=query.get("version", "").startswith(LOADER),
+    )
+    if gate.open:
+        return session
+    return Guarded(
+        session, deliver, lambda stream, role: gate.may(connection, id, token, stream, role)
+    )
+
+
+class _Nobody:
+    """Who was turned away, and says something all the same."""
+
+    def receive(self, text: str) -> None:
+        """It is not heard."""
+
+    def receive_all(self, texts: list[str]) -> None:
+        """Likewise."""
+
+    def detach(self) -> None:
+        """It is gone."""
 
 
 class Outbox:
