@@ -108,10 +108,10 @@ def test_a_page_of_another_site_is_turned_away_behind_nginx_too(name: str, run: 
 class Visitor:
     """p2pcdn's own client, that finds out by itself what the way allows."""
 
-    def __init__(self, http: httpx.AsyncClient, nginx: Nginx, id: str) -> None:
+    def __init__(self, http: httpx.AsyncClient, site: Server, id: str) -> None:
         self.heard: list[Any] = []
         self.opened = 0
-        base = httpx.URL(f"{nginx.url}/peerjs/")
+        base = httpx.URL(f"{site.url}/peerjs/")
         self.client = Client(
             base, Identity(id, f"t-{id}"), http, opened=self._opened, heard=self.heard.append
         )
