@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
+import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -96,3 +100,55 @@ def test_visitors_on_different_workers_find_each_other_also_after_one_worker_is_
         announce(again, port)
         while lost not in ask(first, port):
             pass
+
+
+def test_a_request_that_was_under_way_when_its_worker_was_killed_is_not_passed_on_twice(
+    tmp_path: Path,
+) -> None:
+    """A mailbox peer has no answer, and asks the other worker the same."""
+    with serve_workers(tmp_path, 2, silence_timeout=20) as port, contextlib.ExitStack() as stack:
+        workers = both(port)
+
+        def landing_on(kind: str) -> Callable[[], None]:
+            """Whoever connects until the result is called lands on this worker."""
+            other = workers["connected" if kind == "elected" else "elected"]
+            os.kill(other, signal.SIGSTOP)
+            return lambda: os.kill(other, signal.SIGCONT)
+
+        def request(serial: int, payload: Any, **more: Any) -> bytes:
+            offer = {"type": "OFFER", "dst": "bob", "payload": payload}
+            box = {"id": "box", "token": "t", "key": "peerjs", "messages": [offer], **more}
+            body = json.dumps({**box, "serial": serial}).encode()
+            return (
+                f"POST /peerjs/mailbox HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+                "Connection: close\r\n\r\n"
+            ).encode() + body
+
+        def post(serial: int, payload: Any, **more: Any) -> Any:
+            with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+                connection.sendall(request(serial, payload, **more))
+                answer = b""
+                while data := connection.recv(65536):
+                    answer += data
+            return json.loads(answer.partition(b"\r\n\r\n")[2])
+
+        go_on = landing_on("connected")
+        bob = stack.enter_context(client(port, "bob", opened=False))
+        go_on()
+        assert bob.hear() == {"type": "OPEN"}
+        go_on = landing_on("elected")
+        post(1, "first")
+        under_way = socket.create_connection(("127.0.0.1", port), timeout=30)
+        go_on()
+        assert bob.hear()["payload"] == "first"
+        under_way.sendall(request(2, "under way"))
+        assert bob.hear()["payload"] == "under way"
+        os.kill(workers["elected"], signal.SIGKILL)
+        under_way.close()  # nobody reads what it may have answered
+        while True:
+            with contextlib.suppress(OSError, ValueError):
+                said = post(2, "under way", again=True)
+                if "messages" in said and said.get("wait"):
+                    break
+        post(3, "after")
+        assert bob.hear()["payload"] == "after"
