@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from starlette.requests import HTTPConnection
 
 from p2pcdn.config import Config
 from p2pcdn.errors import ConfigError
-from tests.web.coordinator_site import Client, client, serve
+from tests.web.coordinator_site import ROOT, Client, client, serve
 
 pytestmark = pytest.mark.server
 
@@ -164,3 +166,52 @@ def test_a_function_that_cannot_be_one_is_an_error(value: Any) -> None:
         return
     with pytest.raises(ConfigError, match="may_stream"):
         Config.load({"may_stream": value})
+
+
+def test_in_django_the_function_sees_the_signed_in_user(tmp_path: Path) -> None:
+    """p2pcdn stands outside of the middleware that would say who it is. (In a process of its own:
+    Django is set up once.)"""
+    script = """
+import json, sys
+import django
+from django.conf import settings
+
+def may_stream(connection, *, peer, stream, role):
+    return connection.user.is_authenticated and connection.user.get_username() == "band"
+
+settings.configure(
+    SECRET_KEY="s", ALLOWED_HOSTS=["*"], ROOT_URLCONF=__name__, USE_TZ=True,
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": sys.argv[1] + "/db"}},
+    INSTALLED_APPS=[
+        "django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions"
+    ],
+    MIDDLEWARE=[
+        "p2pcdn.django.P2PCDNMiddleware",
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+    ],
+    P2PCDN={"DATA_DIR": sys.argv[1], "MAY_STREAM": may_stream},
+)
+urlpatterns = []
+django.setup()
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.test import Client
+
+call_command("migrate", verbosity=0)
+message = {"type": "STREAM-ANNOUNCE", "payload": {"stream": "concert", "role": "main"}}
+for name in ("band", "fan", None):
+    client = Client()
+    if name:
+        client.force_login(User.objects.create_user(name))
+    body = {"id": f"peer-{name}", "token": "t", "key": "peerjs", "messages": [message]}
+    said = client.post("/peerjs/mailbox", json.dumps(body), content_type="application/json").json()
+    print(name, [m["type"] for m in said["messages"]])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == [
+        "band ['OPEN']", "fan ['REFUSED', 'OPEN']", "None ['REFUSED', 'OPEN']"
+    ], done.stdout + done.stderr  # fmt: skip
