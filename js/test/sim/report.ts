@@ -18,12 +18,14 @@ function markdown(heads: readonly string[], rows: readonly (readonly string[])[]
   );
 }
 
-const scale = (all: readonly Found[]): Summary[] =>
+const scale = (all: readonly Found[]): Found[] =>
   all
     .filter(({ plan }) => plan.uplink === null)
-    .map(({ summary }) => summary)
     .sort(
-      (a, b) => PATTERNS.indexOf(a.pattern) - PATTERNS.indexOf(b.pattern) || a.viewers - b.viewers,
+      ({ plan: a }, { plan: b }) =>
+        b.seconds - a.seconds ||
+        PATTERNS.indexOf(a.pattern) - PATTERNS.indexOf(b.pattern) ||
+        a.viewers - b.viewers,
     );
 
 /** What the origin can give, as a share of what all viewers need together. */
@@ -42,6 +44,7 @@ export function tables(all: readonly Found[]): Record<string, string> {
   return {
     scale: markdown(
       [
+        "film",
         "arrivals",
         "peers",
         "films from the origin",
@@ -55,7 +58,8 @@ export function tables(all: readonly Found[]): Record<string, string> {
         "wire messages a second",
         "CPU ms a second",
       ],
-      scale(all).map((s) => [
+      scale(all).map(({ plan, summary: s }) => [
+        `${number(plan.seconds)} s`,
         s.pattern,
         number(s.viewers),
         number(s.copies, 2),
@@ -97,11 +101,13 @@ const SIZES = [10, 100, 1000, 10_000];
 
 export function charts(all: readonly Found[]): Record<string, Chart> {
   const found = scale(all);
-  const by = (pick: (s: Summary) => number): Series[] =>
-    PATTERNS.map((name) => ({
-      name,
-      points: found.filter((s) => s.pattern === name).map((s) => [s.viewers, pick(s)] as const),
-    })).filter(({ points }) => points.length);
+  const kinds = [...new Set(found.map(({ plan }) => `${plan.pattern}, ${number(plan.seconds)} s`))];
+  const offload: Series[] = kinds.map((name) => ({
+    name,
+    points: found
+      .filter(({ plan }) => `${plan.pattern}, ${number(plan.seconds)} s` === name)
+      .map(({ summary }) => [summary.viewers, 100 * summary.offload] as const),
+  }));
   const peers = { label: "peers", ticks: SIZES, log: true };
   const possible: Series = {
     name: "possible",
@@ -124,7 +130,11 @@ export function charts(all: readonly Found[]): Record<string, Chart> {
     const top = Math.max(step, ...series.flatMap(({ points }) => points.map(([, y]) => y)));
     return Array.from({ length: 6 }, (_, i) => (i * Math.ceil(top / step) * step) / 5);
   };
-  const steady = found.filter((s) => s.pattern === "steady");
+  // Of the film that all sizes saw.
+  const least = Math.min(...found.map(({ plan }) => plan.seconds));
+  const steady = found
+    .filter(({ plan }) => plan.pattern === "steady" && plan.seconds === least)
+    .map(({ summary }) => summary);
   const cost: Series[] = [
     { name: "CPU, ms", points: steady.map((s) => [s.viewers, s.cpuPerPeerS]) },
     { name: "wire messages", points: steady.map((s) => [s.viewers, s.wirePerPeerS]) },
@@ -136,7 +146,7 @@ export function charts(all: readonly Found[]): Record<string, Chart> {
       title: "What came from peers",
       x: peers,
       y: { label: "% of all bytes", ticks: [0, 20, 40, 60, 80, 100] },
-      series: [...by((s) => 100 * s.offload), possible],
+      series: [...offload, possible],
     },
     cost: {
       title: "What a peer costs in a second (steady arrivals)",
