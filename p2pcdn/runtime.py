@@ -326,7 +326,7 @@ class _Parts:
         if "view" not in report:
             return  # about a peer, not about a view
         if self._limit.take(peer):
-            self.recorder.report(
+            self.recorder.report_later(
                 report, content_size=self._content_size, content_url=self._content_url
             )
         else:

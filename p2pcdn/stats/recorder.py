@@ -13,12 +13,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cachetools import LRUCache
-
 from p2pcdn.config import Config
 from p2pcdn.sqlite import fork_lock
 from p2pcdn.stats.batch import Batch
-from p2pcdn.stats.report import NO_KEY, Malformed, display_path, parse
+from p2pcdn.stats.inbox import Inbox, Unread
 from p2pcdn.stats.store import Store, StoreError, open_store
 from p2pcdn.stats.summary import Summary
 from p2pcdn.stats.ticker import Ticker
@@ -72,7 +70,7 @@ class Recorder:
         self._batch = Batch()
         self._flushed = time.monotonic()
         self._ticker = Ticker(self._every)
-        self._sizes: LRUCache[str, int] = LRUCache(maxsize=10_000)
+        self._inbox = Inbox()
         self._complaints: set[str] = set()
         self._doubts: set[str] = set()
         self._unsure: Batch | None = None
@@ -130,31 +128,28 @@ class Recorder:
             content_url: The content's path, below the site's prefix, as the origin's bytes
                 are counted under. Default: what the first report of a content says.
         """
-        try:
-            parts = list(parse(report))
-        except Malformed as error:
-            log.debug("report dropped: %s", error)
-            self._drop("malformed")
-            return
-        for part in parts:
-            if isinstance(part, Malformed):
-                log.debug("part of a report dropped: %s", part)
-                self._drop("malformed")
-                continue
-            with self._lock:
-                size = 0 if part.key == NO_KEY else self._sizes.get(part.key)
-            if size is None:
-                size = content_size(part.key)
-                if size is None:
-                    self._drop("unknown content")
-                    continue
-                with self._lock:
-                    self._sizes[part.key] = size
-            if content_url is not None and part.key and (url := content_url(part.key)) is not None:
-                part = part.at(display_path(url))
-            with self._lock:
-                self._batch.add_part(part, size, now=self._clock())
+        self._take(Unread(report, content_size, content_url))
         self._tick()
+
+    def report_later(
+        self,
+        report: Mapping[str, object],
+        *,
+        content_size: Callable[[str], int | None],
+        content_url: Callable[[str], str | None] | None = None,
+    ) -> None:
+        """`report`, for an event loop: read at the next flush, by whoever flushes."""
+        if not self._inbox.keep(Unread(report, content_size, content_url)):
+            self._drop("flood")
+        self._tick()
+
+    def _take(self, unread: Unread) -> None:
+        for found in self._inbox.read(unread):
+            if isinstance(found, str):
+                self._drop(found)
+            else:
+                with self._lock:
+                    self._batch.add_part(*found, now=self._clock())
 
     def drop(self, reason: str) -> None:
         """Count a report that was refused before it was read, e.g. by a rate limit."""
@@ -170,6 +165,8 @@ class Recorder:
     def flush(self) -> None:
         """Write what waits in memory. Where that fails, it stays and is tried again later."""
         with self._writing:
+            for unread in self._inbox.kept():
+                self._take(unread)
             with self._lock:
                 batch, self._batch = self._batch, Batch()
                 self._flushed = time.monotonic()

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2pcdn.config import Config
-from p2pcdn.stats import Recorder, batch, write
+from p2pcdn.stats import Recorder, batch, inbox, write
 from p2pcdn.stats.ledger import TOLERANCE, Entry, match
 from p2pcdn.stats.report import Malformed, display_path, parse
 from tests.stats.support import KEY, SIZE, MakeSite, Site, report, size_of
@@ -45,12 +45,12 @@ def test_no_report_whatsoever_raises_more_than_malformed(value: Any) -> None:
 def test_whatever_stands_in_a_report_the_store_takes_it_or_leaves_it(
     content: dict[str, Any], top: dict[str, Any]
 ) -> None:
-    recorder = Recorder(Config(), folder=None, flush_every_s=3600)
+    kept = Recorder(Config(), folder=None, flush_every_s=3600)
     whole = {"view": "view-1234", "seq": 1, "contents": [{"key": KEY, **content}], **top}
-    recorder.report(whole, content_size=size_of)
-    totals = recorder.summary(0).totals
+    kept.report(whole, content_size=size_of)
+    totals = kept.summary(0).totals
     assert 0 <= totals.origin_reported <= SIZE * 3 and totals.from_peers == 0
-    recorder.close()
+    kept.close()
 
 
 def test_a_content_that_the_site_does_not_have_is_dropped(site: Site) -> None:
@@ -236,6 +236,23 @@ def test_reports_that_wait_for_the_disk_have_a_ceiling(
         site.tell(f"view{n}", from_origin=1)
     assert site.totals().views == 10
     assert site.recorder.summary(0).dropped == {"flood": 20}
+
+
+def test_reports_that_come_over_a_socket_cost_its_loop_nothing_and_have_a_ceiling(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "_MOST_UNREAD", 10)
+    asked = []
+
+    def slow(key: str) -> int | None:
+        asked.append(key)  # a look into a file that may be locked
+        return size_of(key)
+
+    for n in range(30):
+        site.recorder.report_later(report(f"view{n}", from_origin=5), content_size=slow)
+    assert asked == []
+    assert site.totals().views == 10
+    assert site.recorder.summary(0).dropped == {"flood": 20} and asked
 
 
 def test_a_report_with_too_many_contents_or_names_is_dropped(site: Site) -> None:
