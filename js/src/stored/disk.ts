@@ -125,7 +125,7 @@ export class StoredDisk implements Disk {
       });
     this.seeder = new Seeder(host, {
       recent: () => this.ledger.recent(),
-      elsewhere: (key) => this.others?.shares(key) ?? false,
+      elsewhere: (what) => this.others?.shares(what) ?? false,
       outdated: (key) => {
         this.broken.set(key, [...(this.ledger.contents.get(key)?.segments ?? [])]);
       },
@@ -139,7 +139,7 @@ export class StoredDisk implements Disk {
 
   // --- the engine's side --------------------------------------------------------------------
 
-  opened(content: SwarmContent): void {
+  opened(content: SwarmContent, playlists: readonly string[]): void {
     if (this.dead || this.opens.has(content)) return;
     const { key, size, segmentBytes, manifest } = content;
     const open: Open = {
@@ -149,7 +149,7 @@ export class StoredDisk implements Disk {
       given: new Set(),
       done: new Set(),
       jobs: new Map(),
-      playlists: manifest.group ? this.host.playlists() : [],
+      playlists: manifest.group ? playlists : [],
     };
     this.opens.set(content, open);
     const kept = this.ledger.contents.get(key);
@@ -305,7 +305,7 @@ export class StoredDisk implements Disk {
       if (runs.length || (!idle && held.count < held.size)) inHand.set(key, runs);
       shared ||= others?.fetches(key) ?? false;
     }
-    others?.here(inHand, this.seeder.serving);
+    others?.here(inHand, this.seeder.serving.keys());
     if (!this.flushing && now - this.flushedAt > (shared ? GATHER_SHARED_S : GATHER_S)) {
       this.flushing = true;
       void this.flush()

@@ -1,14 +1,18 @@
 /**
- * What was watched on earlier pages is still passed on: a few contents that are stored are opened
- * without a player. What this page plays goes first.
+ * What was watched on earlier pages is still passed on: a few of the films and streams that are
+ * stored are opened without a player. What this page plays goes first.
  */
 import type { SwarmContent } from "../swarm/content";
 import type { DiskHost } from "../swarm/engine";
+import type { Link } from "../swarm/link";
 import type { Kept } from "./ledger";
 
-const CONTENTS = 3;
-/** Contents that are asked about on one page: the site may have given up sharing them all. */
+/** Films and streams. */
+const OPEN = 3;
+/** As many are asked about on one page: the site may have given up sharing them all. */
 const MAX_TRIED = 6;
+/** Segments of one stream. */
+const SEGMENTS = 48;
 /** Less than that helps nobody. */
 const LEAST_BYTES = 262144;
 const AGAIN_S = 60;
@@ -17,7 +21,7 @@ export interface SeederHost {
   /** Stored contents, the most recently watched first. */
   recent(): [string, Kept][];
   /** Another tab serves it. */
-  elsewhere(key: string): boolean;
+  elsewhere(what: string): boolean;
   /** The site has other bytes there now. */
   outdated(key: string): void;
   /** Absolute URLs that the page keeps from being shared. */
@@ -26,9 +30,10 @@ export interface SeederHost {
 }
 
 export class Seeder {
-  /** Keys of what is open for others only. */
-  readonly serving = new Set<string>();
+  /** Films, by their keys, and streams, by their playlists: which content tells whether each is open. */
+  readonly serving = new Map<string, SwarmContent>();
   private readonly tried = new Set<string>();
+  private readonly told = new WeakMap<Link, Set<number>>();
   private at = -Infinity;
   private busy = false;
 
@@ -49,26 +54,60 @@ export class Seeder {
   }
 
   private async open(): Promise<void> {
+    const { byKey } = this.engine;
     const off = this.host.off();
-    for (const [key, kept] of this.host.recent()) {
-      for (const old of this.serving) if (!this.engine.byKey.has(old)) this.serving.delete(old);
-      if (this.serving.size >= CONTENTS || this.tried.size >= MAX_TRIED) return;
-      const { url, size, segmentBytes, segments } = kept;
-      const enough = segments.size * segmentBytes >= Math.min(size, LEAST_BYTES);
-      if (this.tried.has(key) || !enough || off.has(url) || kept.playlists.length) continue;
-      if (this.engine.byKey.has(key) || this.host.elsewhere(key)) continue;
-      this.tried.add(key);
-      const content = (await this.engine.open(url, true).catch(() => null)) as SwarmContent | null;
-      if (!content) continue;
-      if (content.key === key) this.serving.add(key);
-      else {
-        this.host.outdated(key);
-        if (content.idle) {
-          content.close();
-          this.engine.forget(content);
-        }
+    const units = new Map<string, [string, Kept][]>();
+    for (const entry of this.host.recent()) {
+      const [key, { playlists }] = entry;
+      const what = playlists.join() || key;
+      units.set(what, [...(units.get(what) ?? []), entry]);
+    }
+    for (const [what, entries] of units) {
+      for (const [old, { key }] of this.serving) if (!byKey.has(key)) this.serving.delete(old);
+      if (this.serving.size >= OPEN || this.tried.size >= MAX_TRIED) return;
+      let [bytes, all] = [0, 0];
+      for (const [, { segments, segmentBytes, size }] of entries) {
+        bytes += Math.min(size, segments.size * segmentBytes);
+        all += size;
+      }
+      if (this.tried.has(what) || bytes < Math.min(all, LEAST_BYTES)) continue;
+      if (entries.some(([key, { url }]) => byKey.has(key) || off.has(url))) continue;
+      if (this.host.elsewhere(what)) continue;
+      this.tried.add(what);
+      // In the order of play: what the site says of one segment tells of those that follow.
+      const few = entries.slice(0, SEGMENTS);
+      few.sort(([, a], [, b]) => a.since - b.since);
+      for (const [key, kept] of few) {
+        const content = await this.serve(key, kept);
+        if (!content) break;
+        this.serving.set(what, content);
       }
     }
+  }
+
+  /** What tells that it is open: the film, or the stream that it belongs to. */
+  private async serve(key: string, { url, playlists }: Kept): Promise<SwarmContent | null> {
+    const { engine, told } = this;
+    if (playlists.length) engine.named.set(url, playlists);
+    const hides = function (this: SwarmContent, link: Link): boolean {
+      const { number, group } = this;
+      if (!link.remote(this.key) && !(group && link.remote(group.key))) return true;
+      const numbers = told.get(link) ?? new Set();
+      told.set(link, numbers);
+      return numbers.has(number) || !numbers.add(number);
+    };
+    const content = (await engine.open(url, hides).catch(() => null)) as SwarmContent | null;
+    if (!content) return null;
+    if (content.key !== key) {
+      this.host.outdated(key);
+      if (content.idle && content.hides) {
+        content.close();
+        engine.forget(content);
+      }
+      return playlists.length ? (content.group ?? null) : null;
+    }
+    for (const link of engine.links.open()) if (content.hides) link.join(content);
+    return content.group ?? content;
   }
 
   /** Links to those who watch something else must not keep this page's own from being made. */
@@ -80,7 +119,7 @@ export class Seeder {
     for (const link of links.open()) {
       const useful = [...link.remotes.values()].some(({ key }) => {
         const content = byKey.get(key);
-        return content && (!content.idle || content.group === content);
+        return content && !content.hides;
       });
       if (!useful && !link.orders.length) {
         links.drop(link.id, AGAIN_S);

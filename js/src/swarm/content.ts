@@ -58,7 +58,7 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
   token: string;
   expires: number;
   readonly openedAt: number;
-  shy = false;
+  hides: ((from: Link) => boolean) | undefined;
   /** Bytes that came from the persistent part of the store. */
   fromCache = 0;
   /** By whose name its peers are found: that of its presentation, which is its own. */

@@ -6,7 +6,7 @@ import type { Content, Engine, EngineStats } from "../engine";
 import { runsOf } from "./bits";
 import { SwarmContent, type Env } from "./content";
 import { Links } from "./links";
-import { askManifest, type Answer, type Manifest } from "./manifest";
+import { askManifest, sleep, type Answer, type Manifest } from "./manifest";
 import { Store, type Disk } from "./store";
 import { Uploader } from "./uploader";
 import { PEERS, type Run } from "./wire";
@@ -30,8 +30,10 @@ export interface EngineDeps {
   /** URLs of contents that are stored in this browser. */
   readonly stored?: string;
   /** Opens the store's persistent part. */
-  readonly disk?: (host: DiskHost) => Promise<Disk | undefined>;
+  readonly disk?: OpenDisk;
 }
+
+type OpenDisk = (host: DiskHost) => Promise<Disk | undefined>;
 
 /** What the store's persistent part (src/stored/) works with. */
 export interface DiskHost {
@@ -43,11 +45,11 @@ export interface DiskHost {
   readonly byKey: ReadonlyMap<string, SwarmContent>;
   /** Whether this visitor uploads. */
   mayUpload(): boolean;
-  /** Opens an absolute URL; it may fail. `shy`: see `Shared`. */
-  open(url: string, shy: boolean): Promise<Content | null>;
+  /** Opens an absolute URL; it may fail. `hides`: see `Shared`. */
+  open(url: string, hides: SwarmContent["hides"]): Promise<Content | null>;
+  /** Playlists that name a URL, where they are not those of this page. */
+  readonly named: Map<string, readonly string[]>;
   forget(content: SwarmContent): void;
-  /** The playlists that the page has read last. */
-  playlists(): readonly string[];
   /** What another tab fetches has changed. */
   pokeAll(): void;
 }
@@ -68,6 +70,10 @@ function browser(): EngineDeps {
     now: () => performance.now() / 1000,
     random: () => Math.random(),
     connection: () => nav.connection,
+    async disk(host) {
+      const script = new URL(`stored.js?v=${host.config.version}`, host.base).href;
+      return ((await import(script)) as { openDisk: OpenDisk }).openDisk(host);
+    },
     mobile: nav.userAgentData?.mobile ?? nav.userAgent.includes("Mobi"),
   };
 }
@@ -129,6 +135,7 @@ export function createEngine(
   const refused = new Map<string, number>();
   /** Manifests that came ahead of their segments, by URL. */
   const kept = new Map<string, Manifest>();
+  const named = new Map<string, readonly string[]>();
   const searches = new Map<SwarmContent, Search>();
   const exchanged = new Map<string, number>();
   const store = new Store(config.memoryLimit);
@@ -302,7 +309,7 @@ export function createEngine(
 
   function ask(content: SwarmContent): void {
     const search = searches.get(content);
-    if (!search || gives(content)) return;
+    if (!search || content.hides || gives(content)) return;
     search.asked++;
     search.askedAt = now();
     const { number: rid, key, token, want } = content;
@@ -356,7 +363,7 @@ export function createEngine(
   }
 
   async function manifest(url: string): Promise<Answer> {
-    const answer = await askManifest(deps.fetch, base, url, me, playlists);
+    const answer = await askManifest(deps.fetch, base, url, me, named.get(url) ?? playlists);
     if (typeof answer !== "number") {
       // Links that are made from now on use the fresh credentials.
       if (answer.ice) rtc.iceServers = answer.ice;
@@ -382,9 +389,9 @@ export function createEngine(
 
   // --- the page's side ----------------------------------------------------------------------
 
-  function enter(url: string, found: Manifest, shy = false): SwarmContent {
+  function enter(url: string, found: Manifest, hides?: SwarmContent["hides"]): SwarmContent {
     const content = new SwarmContent(url, numbers++, found, env);
-    content.shy = shy;
+    content.hides = hides;
     byKey.set(found.key, content);
     for (const link of links.open()) link.join(content);
     return content;
@@ -400,20 +407,34 @@ export function createEngine(
     }
   }
 
+  /** It is watched here, now. */
+  function show(content: SwarmContent | undefined): void {
+    if (!content?.hides) return;
+    content.hides = undefined;
+    for (const link of links.open()) link.join(content);
+  }
+
   /** The group of a segment, as a content of which nobody reads anything. */
-  function grouped(url: string, { group, ...of }: Manifest): SwarmContent | undefined {
+  function grouped(
+    url: string,
+    { group, ...of }: Manifest,
+    hides: SwarmContent["hides"],
+  ): SwarmContent | undefined {
     if (!group) return;
     let content = byKey.get(group.key);
     if (!content) {
-      content = enter(url, { ...of, ...group, group, size: 1, hashes: new Uint8Array(32) });
+      const alone = { ...of, ...group, group, size: 1, hashes: new Uint8Array(32) };
+      content = enter(url, alone, hides);
       content.group = content;
       seek(content);
     }
+    if (!hides) show(content);
     content.url = url;
     return content;
   }
 
-  async function open(url: string, shy = false): Promise<Content | null> {
+  async function open(url: string, hides?: SwarmContent["hides"]): Promise<Content | null> {
+    const read = playlists;
     const answer = kept.get(url) ?? (await manifest(url));
     if (closed) return null;
     if (typeof answer === "number") {
@@ -425,12 +446,11 @@ export function createEngine(
       // The same bytes under a newly signed URL.
       [content.url, content.token, content.expires] = [url, answer.token, answer.expires];
     } else {
-      const fresh = (content = enter(url, answer, shy));
-      const found = stored?.then((disk) => disk?.opened(fresh));
+      const fresh = (content = enter(url, answer, hides));
+      const found = stored?.then((disk) => disk?.opened(fresh, read));
       // Nothing is asked of others that is here already.
-      if (deps.stored?.includes(url))
-        await Promise.race([found, new Promise((done) => setTimeout(done, FIND_MS))]);
-      content.group = grouped(url, answer);
+      if (deps.stored?.includes(url)) await Promise.race([found, sleep(FIND_MS)]);
+      content.group = grouped(url, answer, hides);
       if (!content.group) seek(content);
       for (const old of byKey.values())
         if (byKey.size > OPEN && old.group && old.group !== old && old.idle && old !== content) {
@@ -445,15 +465,13 @@ export function createEngine(
   const ticking = setInterval(tick, TICK_MS);
   connect();
 
-  async function content(url: string, named: readonly string[] = []): Promise<Content | null> {
+  async function content(url: string, read: readonly string[] = []): Promise<Content | null> {
     const clean = plain(url);
-    playlists = named;
+    playlists = read;
     try {
       const there = byUrl.get(clean);
-      if (there?.shy) {
-        there.shy = false;
-        for (const link of links.open()) link.join(there);
-      }
+      show(there);
+      show(there?.group);
       if (there || closed) return there ?? null;
       if (now() < (refused.get(clean) ?? -Infinity)) return null;
       let pending = asking.get(clean);
@@ -467,17 +485,11 @@ export function createEngine(
     }
   }
 
-  const openDisk =
-    deps.disk ??
-    (async (host): Promise<Disk | undefined> => {
-      const script = new URL(`stored.js?v=${config.version}`, base).href;
-      return ((await import(script)) as { openDisk: typeof openDisk }).openDisk(host);
-    });
   const stored =
     config.diskLimit || deps.stored
-      ? new Promise((done) => setTimeout(done, deps.stored ? 0 : DISK_MS))
+      ? sleep(deps.stored ? 0 : DISK_MS)
           .then(() =>
-            openDisk({
+            deps.disk?.({
               config,
               base,
               me,
@@ -487,8 +499,8 @@ export function createEngine(
               mayUpload,
               open,
               forget,
+              named,
               pokeAll,
-              playlists: () => playlists,
             }),
           )
           .then((disk) => {

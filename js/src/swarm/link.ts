@@ -21,8 +21,8 @@ export interface Shared {
   readonly size: number;
   readonly segmentBytes: number;
   readonly held: Bits;
-  /** Only those who join it themselves hear that it is here: it was watched on another page. */
-  readonly shy: boolean;
+  /** Whether a peer shall not hear (again) that it is here: it was watched on another page. */
+  readonly hides: ((from: Link) => boolean) | undefined;
   /** The verified bytes, where they are held; null and `then` called later: not in memory yet. */
   bytes(segment: number, then?: () => void): Uint8Array | null;
   /** Segments that we fetch from the origin right now. */
@@ -157,7 +157,7 @@ export class Link implements Outlet {
 
   join(content: Shared): void {
     const { number: c, key, held } = content;
-    if (content.shy && !this.remote(key)) return;
+    if (content.hides?.(this)) return;
     this.say({ type: wire.JOIN, c, key, segments: held.size, held: held.bytes });
     const runs = content.claims();
     if (runs.length) this.say({ type: wire.CLAIM, c, runs });
@@ -263,7 +263,7 @@ export class Link implements Outlet {
         this.need(joined <= MAX_JOINED_SEGMENTS);
         const has = new Bits(m.segments, m.held);
         this.remotes.set(m.c, { key: m.key, has, claims: new Map(), progressAt: 0 });
-        if (own?.shy) this.join(own);
+        for (const hidden of this.host.contents.values()) if (hidden.hides) this.join(hidden);
         own?.poke();
         break;
       }

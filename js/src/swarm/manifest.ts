@@ -56,6 +56,8 @@ export function manifestUrl(
   return question.href;
 }
 
+export const sleep = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));
+
 /** Asks for the manifest of an absolute media URL. Never rejects. */
 export async function askManifest(
   fetch: typeof globalThis.fetch,
@@ -77,7 +79,7 @@ export async function askManifest(
     const after = Number(body.retry_after);
     const pause = Math.min(after * 1000, 250);
     if (after > 0 && performance.now() + after * 1000 < until) {
-      await new Promise((resolve) => setTimeout(resolve, pause));
+      await sleep(pause);
       return await askManifest(fetch, base, url, peer, playlists, until);
     }
     return after > 0 ? Math.min(after, REFUSED_S) : FAILED_S;

@@ -2,6 +2,7 @@
 /** Byte ranges from the site's own route, which always stays a working source. */
 import { ORIGIN_MARK } from "../engine";
 import { ORIGIN, type Span } from "./assembly";
+import { sleep } from "./manifest";
 import type { Flight } from "./scheduler";
 
 export class OriginFlight implements Flight {
@@ -137,7 +138,7 @@ export class Origin {
       } catch (error) {
         const final = error instanceof OriginError && error.final;
         if (signal.aborted || final || ++tries >= ENOUGH) throw error;
-        await new Promise((done) => setTimeout(done, 250 << tries));
+        await sleep(250 << tries);
       }
     }
   }

@@ -17,8 +17,12 @@ export interface Shelf {
 
 /** The persistent part: comes in a script of its own (src/stored/), later or never. */
 export interface Disk {
-  /** Takes a content's stored segments for held, once it is known which. */
-  opened(content: SwarmContent): void;
+  /**
+   * Takes a content's stored segments for held.
+   *
+   * @param playlists - What the page had read when it was opened.
+   */
+  opened(content: SwarmContent, playlists: readonly string[]): void;
   has(shelf: Shelf, segment: number): boolean;
   /** Brings a segment into memory. It is there, or not held any more, when `then` is called. */
   load(shelf: Shelf, segment: number, then?: () => void): void;

@@ -39,7 +39,7 @@ beforeEach(() => {
     segmentBytes: SEGMENT,
     held,
     bytes: (s) => (held.has(s) ? new Uint8Array(SEGMENT).fill(s) : null),
-    shy: false,
+    hides: undefined,
     claims: () => [],
     poke: () => undefined,
     hint: () => undefined,
@@ -80,7 +80,7 @@ const ask = (from: number, to: number): number => {
 };
 
 test("what was watched on another page is told to those only who join it themselves", () => {
-  (content as { shy: boolean }).shy = true;
+  (content as { hides: unknown }).hides = (from: Link) => !from.remote(KEY);
   said = [];
   link.join(content);
   expect(said).toEqual([]);
