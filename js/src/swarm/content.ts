@@ -135,7 +135,7 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
           if (!this.playbacks.size) this.played = true;
           yield piece;
         } else if (this.closed) {
-          throw new Error("p2pcdn: the engine was closed");
+          throw new Error("p2pcdn: closed");
         } else if (this.direct) {
           for await (const bytes of this.origin.direct(read.at, read.end, signal)) {
             read.at += bytes.length;

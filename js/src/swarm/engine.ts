@@ -225,7 +225,8 @@ export function createEngine(
   };
 
   /** Nobody here watches it: it is only passed on. */
-  const gives = (content: SwarmContent): boolean => content.idle && content.held.count > 0;
+  const gives = (content: SwarmContent): unknown =>
+    content.hides ?? (content.idle && content.held.count);
 
   function pokeAll(): void {
     for (const content of byKey.values()) content.poke();
@@ -309,7 +310,7 @@ export function createEngine(
 
   function ask(content: SwarmContent): void {
     const search = searches.get(content);
-    if (!search || content.hides || gives(content)) return;
+    if (!search || gives(content)) return;
     search.asked++;
     search.askedAt = now();
     const { number: rid, key, token, want } = content;
