@@ -130,10 +130,10 @@ export function charts(all: readonly Found[]): Record<string, Chart> {
     const top = Math.max(step, ...series.flatMap(({ points }) => points.map(([, y]) => y)));
     return Array.from({ length: 6 }, (_, i) => (i * Math.ceil(top / step) * step) / 5);
   };
-  // Of the film that all sizes saw.
-  const least = Math.min(...found.map(({ plan }) => plan.seconds));
+  // Of the film that the largest swarm saw.
+  const seconds = found.reduce((a, b) => (b.plan.viewers > a.plan.viewers ? b : a)).plan.seconds;
   const steady = found
-    .filter(({ plan }) => plan.pattern === "steady" && plan.seconds === least)
+    .filter(({ plan }) => plan.pattern === "steady" && plan.seconds === seconds)
     .map(({ summary }) => summary);
   const cost: Series[] = [
     { name: "CPU, ms", points: steady.map((s) => [s.viewers, s.cpuPerPeerS]) },
