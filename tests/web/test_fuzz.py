@@ -132,7 +132,7 @@ def test_the_openapi_document_names_every_route(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_a_hundred_thousand_hostile_messages_leave_no_trace(target: Target) -> None:
     """Valid messages in which something was changed, and noise; the same ones in each run."""
     chance = random.Random(4)
