@@ -325,9 +325,9 @@ export function createEngine(
     for (const [content, search] of searches) {
       const complete = content.held.count === content.held.size;
       const wait = ASK_AGAIN_S[Math.min(search.asked, ASK_AGAIN_S.length) - 1] ?? 0;
-      const few = content.stats().peers < ENOUGH_PEERS && links.free > 0;
+      const due = !complete && links.free > 0 && t - search.askedAt > wait;
       const there = client?.transport !== "none";
-      if (few && !complete && there && t - search.askedAt > wait) ask(content);
+      if (due && there && content.stats().peers < ENOUGH_PEERS) ask(content);
       if (t > search.renewAt) void renew(content, search);
     }
     if (t - announcedAt > ANNOUNCE_S) {
@@ -338,10 +338,10 @@ export function createEngine(
       for (const content of searches.keys()) {
         const { gained, lost } = content;
         if (changed || gained.size + lost.size) announce(content, runsOf(gained), runsOf(lost));
+        exchange(content, t);
       }
     }
     for (const content of byKey.values()) content.tick();
-    for (const content of searches.keys()) exchange(content, t);
   }
 
   /** Tells peers of each other, so that the coordinator is asked rarely. */
