@@ -303,7 +303,8 @@ export class Link implements Outlet {
         this.flights.delete(m.rid);
         const { content, segment } = flight;
         if (m.reason === wire.BUSY) {
-          this.busyFor = Math.min(4, this.busyFor * 2);
+          // Many at once are one answer.
+          if (this.busyUntil < this.host.now()) this.busyFor = Math.min(4, this.busyFor * 2);
           this.busyUntil = this.host.now() + this.busyFor;
         } else if (m.reason === wire.UPLOAD_OFF) this.uploads = false;
         else if (m.reason === wire.UNKNOWN_CONTENT) this.leave(content.key);

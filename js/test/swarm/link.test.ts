@@ -238,6 +238,14 @@ test("a refusal as busy is respected for a while, a refusal for good for good", 
   expect(link.room(SEGMENT)).toBe(0);
 });
 
+test("refusals as busy that come together are respected as one", () => {
+  join();
+  const rids = [0, 1, 2].flatMap((segment) => [ask(segment, 10), ask(segment, 10)]);
+  for (const rid of rids) hear({ type: wire.REJECT, rid, reason: wire.BUSY });
+  now += 1;
+  expect(link.room(SEGMENT)).toBeGreaterThan(0);
+});
+
 test("what a peer turns out not to hold is not asked of it again", () => {
   join();
   hear({ type: wire.REJECT, rid: ask(0, 10), reason: wire.NOT_HELD });
