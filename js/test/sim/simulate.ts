@@ -108,8 +108,8 @@ async function main(): Promise<void> {
   const page = join(options.docs, "simulation.md");
   let text = readFileSync(page, "utf8");
   for (const [name, table] of Object.entries(tables(all))) {
-    const marks = new RegExp(`(<!-- ${name} -->\n)[^]*?(\n<!-- end -->)`);
-    text = text.replace(marks, (_, a: string, b: string) => `${a}\n${table}${b}`);
+    const marks = new RegExp(`(<!-- ${name} -->\n)[^]*?(<!-- end -->)`);
+    text = text.replace(marks, (_, a: string, b: string) => `${a}\n${table}\n${b}`);
     console.log(`\n${table}`);
   }
   writeFileSync(page, text);
