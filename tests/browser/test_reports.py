@@ -88,7 +88,11 @@ def test_what_two_visitors_gave_each_other_is_what_the_owner_reads_and_the_origi
     assert 0.5 * size < totals["from_peers"] <= received
     assert abs(totals["uploaded"] - totals["from_peers"]) <= 0.05 * size
     assert totals["unconfirmed"] == 0 and found["dropped"] == {}
-    assert abs(totals["origin_reported"] - totals["origin_counted"]) <= 0.02 * size
+    # What was on its way when a visitor no longer needed it has left the origin all the same; of a
+    # film of 1 MB that is more than the two per cent.
+    on_its_way = 2 * 65_536
+    assert totals["origin_reported"] <= totals["origin_counted"] + 0.02 * size
+    assert totals["origin_counted"] <= totals["origin_reported"] + 0.02 * size + on_its_way
     assert totals["from_peers"] + totals["origin_counted"] >= 2 * size * 0.98
     assert totals["offload"] > 0.3 and found["notes"] == []
     assert [c["path"] for c in found["contents"]] == ["/media/one.mp4"]
