@@ -12,6 +12,7 @@ from p2pcdn.media.hasher import FileChanged, Stamp, stamp_of
 from p2pcdn.media.here import Here
 from p2pcdn.media.jobs import Job
 from p2pcdn.media.manifest import Manifest, Pending, Refusal, segment_bytes_for
+from p2pcdn.media.store import Hashes
 from p2pcdn.media.types import media_type_of
 from p2pcdn.media.urls import MediaUrl
 from p2pcdn.media.waiting import within
@@ -131,12 +132,15 @@ def _look(here: Here, url: MediaUrl, file: MediaFile, content: str) -> Answer | 
     hashes = here.store.get(content, version)
     if hashes is not None:
         return here.manifest(url, file.type, content, version, hashes)
-    return _start(here, content, version, file.path, stamp, segment_bytes)
+    started = _start(here, content, version, file.path, stamp, segment_bytes)
+    if isinstance(started, Hashes):
+        return here.manifest(url, file.type, content, version, started)
+    return started
 
 
 def _start(
     here: Here, content: str, version: str, path: Path, stamp: Stamp, segment_bytes: int
-) -> Pending | Job:
+) -> Pending | Job | Hashes:
     young = _QUIET_S - stamp.age_s(here.clock())
     if young > 0:
         return Pending(clamped_s(young + 0.05), "changing")
@@ -144,6 +148,11 @@ def _start(
     if not claim.mine:
         left = here.jobs.expected_for(stamp.size) - claim.running_s
         return Pending(clamped_s(left), _ELSEWHERE)
+    # Another worker may have finished between the first look and the claim.
+    hashes = here.store.get(content, version)
+    if hashes is not None:
+        here.store.release(content)
+        return hashes
     job = here.jobs.submit(content, version, path, stamp, segment_bytes)
     if job is None:
         here.store.release(content)
