@@ -9,6 +9,7 @@ import {
   type EngineStats,
 } from "../engine";
 import { sendReports } from "../report";
+import { within } from "../within";
 import type { Ask } from "../worker/protocol";
 import { Bridge } from "./bridge";
 import { Control } from "./control";
@@ -365,13 +366,4 @@ async function warm(content: Content | null, signal: AbortSignal): Promise<void>
   } catch {
     // The player's own request will tell.
   }
-}
-
-function within<T>(promise: Promise<T>, ms: number): Promise<T | null> {
-  return Promise.race([
-    promise,
-    new Promise<null>((resolve) => {
-      setTimeout(resolve, ms, null);
-    }),
-  ]);
 }

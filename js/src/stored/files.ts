@@ -6,6 +6,7 @@
  * would need a worker of its own in Safari before 26, and knows half-written files.)
  */
 import { CACHE } from "../engine";
+import { within } from "../within";
 
 export interface Files {
   read(name: string): Promise<Uint8Array<ArrayBuffer> | null>;
@@ -74,13 +75,4 @@ export function exclusive(base: URL): Exclusive {
       return undefined;
     }
   };
-}
-
-export function within<T>(promise: Promise<T>, ms: number): Promise<T | null> {
-  return Promise.race([
-    promise,
-    new Promise<null>((resolve) => {
-      setTimeout(resolve, ms, null);
-    }),
-  ]);
 }

@@ -1,0 +1,9 @@
+/** What a promise gives, or null where it takes longer than `ms`. */
+export function within<T>(promise: Promise<T>, ms: number): Promise<T | null> {
+  return Promise.race([
+    promise,
+    new Promise<null>((resolve) => {
+      setTimeout(resolve, ms, null);
+    }),
+  ]);
+}
