@@ -29,10 +29,9 @@ from p2pcdn.page.transform import (
     PageTransform,
     environ_headers,
     inbound_environ,
-    is_candidate_type,
     plan,
 )
-from p2pcdn.runtime import PATH_SAFE, Background, Site, held, hold
+from p2pcdn.runtime import PATH_SAFE, Background, Kind, Site, held, hold, kind_of
 from p2pcdn.sockets.takeover import can_take_over, ending, take_over
 from p2pcdn.wsgi_bridge import MAX_BODY_BYTES, Answer, every_header, run
 
@@ -115,11 +114,13 @@ class P2PCDNMiddleware:
         if request.method not in ("GET", "HEAD"):
             return None
         content_type = response.headers.get("Content-Type", "")
-        if is_candidate_type(content_type) or response.status_code == 304:
+        kind = kind_of(content_type)
+        if kind is Kind.PAGE or response.status_code == 304:
             return self._page(request, sent, response)
-        media = media_type_of(request.path_info, content_type) if request.method == "GET" else None
-        if media is not None:
-            self._media(request, response, media)
+        if kind is not Kind.OTHER and request.method == "GET":
+            media = media_type_of(request.path_info, content_type)
+            if media is not None:
+                self._media(request, response, media)
         return None
 
     # --- a page ------------------------------------------------------------------------
