@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from p2pcdn.hub import Hub
-from tests.browser.fixtures import missing
 from tests.hub.people import Person, make_hub, run, until
-from tests.servers.process import Missing
+from tests.servers.fixtures import made
 from tests.servers.redis import Redis
 
 Pair = tuple[Hub, Hub]
@@ -56,12 +55,7 @@ async def _both_connected(folder: Path) -> AsyncIterator[Pair]:
 @asynccontextmanager
 async def _redis(folder: Path) -> AsyncIterator[Pair]:
     """As two machines have them; a real redis-server."""
-    try:
-        server = Redis()
-    except Missing as error:
-        missing(error)
-        raise
-    with server:
+    with made(Redis) as server:
         one = make_hub(folder / "one", redis_url=server.url)
         other = make_hub(folder / "other", redis_url=server.url)
         await one.start()

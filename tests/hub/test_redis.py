@@ -8,32 +8,26 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from p2pcdn.config import Config
 from p2pcdn.errors import ConfigError
 from p2pcdn.hub import Hub, open_hub
-from tests.browser.fixtures import missing
 from tests.hub.people import Person, make_hub, run, until
-from tests.servers.process import ROOT, Missing
+from tests.servers.process import ROOT
 from tests.servers.redis import Redis
 
 pytestmark = pytest.mark.server
 
 
 @pytest.fixture
-def redis() -> Iterator[Redis]:
-    try:
-        server = Redis()
-    except Missing as error:
-        missing(error)
-        raise
-    with server:
-        yield server
+def redis(run: Callable[[Any], Any]) -> Redis:
+    return run(Redis)  # type: ignore[no-any-return]
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,22 +16,14 @@ from p2pcdn.media import machines as machines_module
 from p2pcdn.media.known import KnownUrls
 from p2pcdn.media.machines import Machines
 from p2pcdn.media.store import SEEN, SERVED, Store
-from tests.browser.fixtures import missing
-from tests.servers.process import Missing
 from tests.servers.redis import Redis
 
 pytestmark = pytest.mark.server
 
 
 @pytest.fixture
-def redis() -> Iterator[Redis]:
-    try:
-        server = Redis()
-    except Missing as error:
-        missing(error)
-        raise
-    with server:
-        yield server
+def redis(run: Callable[[Any], Any]) -> Redis:
+    return run(Redis)  # type: ignore[no-any-return]
 
 
 @pytest.fixture

@@ -15,6 +15,15 @@ from tests.servers.proxy import Proxy
 T = TypeVar("T")
 
 
+def made(make: Callable[[], T]) -> T:
+    """What `make` makes; a program that it misses skips the test."""
+    try:
+        return make()
+    except Missing as error:
+        missing(error)
+        raise
+
+
 @pytest.fixture
 def run(request: pytest.FixtureRequest) -> Iterator[Callable[[Any], Any]]:
     """`run(lambda: Uvicorn(...))` starts a server (or a proxy) until the test ends.
@@ -25,11 +34,7 @@ def run(request: pytest.FixtureRequest) -> Iterator[Callable[[Any], Any]]:
         servers: list[Any] = []
 
         def run(make: Callable[[], T]) -> T:
-            try:
-                server: Any = make()
-            except Missing as error:
-                missing(error)
-                raise
+            server: Any = made(make)
             stack.enter_context(server)
             servers.append(server)
             return server  # type: ignore[no-any-return]

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from p2pcdn.stats.store import StoreError
-from tests.browser.fixtures import missing
-from tests.servers.process import Missing
+from tests.servers.fixtures import made
 from tests.servers.redis import Redis
 from tests.stats.support import MakeSite, Site
 
@@ -29,12 +28,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[Redis]:
     """A real one; each test is another site in it."""
-    try:
-        server = Redis()
-    except Missing as error:
-        missing(error)
-        raise
-    with server:
+    with made(Redis) as server:
         yield server
 
 
