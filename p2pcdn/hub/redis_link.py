@@ -102,8 +102,13 @@ class Link:
                 async with asyncio.timeout(2.0):
                     await gone.wait()
         supervisor.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await supervisor
+        await asyncio.wait((supervisor,))
+
+    @property
+    def _closed(self) -> bool:
+        """Asked by the supervisor, whose cancelling may get lost on its way: a task group that has
+        a failure to report forgets it, and see `_heed_cancelling`."""
+        return self._supervisor is not asyncio.current_task()
 
     def call(self, script: str, *arguments: Any, done: Done | None = None) -> None:
         """Ask; `done` gets the answer, or an exception. Questions are answered in order."""
@@ -151,13 +156,13 @@ class Link:
 
     async def _supervise(self) -> None:
         pause = 0.05
-        while True:
+        while not self._closed:
             try:
                 await self._session()
             except (RedisError, OSError, TimeoutError) as error:
                 if self.node:
                     pause = 0.05
-                if not self._warned:
+                if not self._warned and not self._closed:
                     self._warned = True
                     log.warning(
                         "Redis cannot be reached (%s): until it is back, visitors on different "
@@ -167,7 +172,8 @@ class Link:
             finally:
                 self._end()
                 await self._disconnect()
-            await asyncio.sleep(pause)
+            if not self._closed:
+                await asyncio.sleep(pause)
             pause = min(_LONGEST_PAUSE_S, 2 * pause)
 
     async def _session(self) -> None:
@@ -179,6 +185,8 @@ class Link:
         await pubsub.subscribe(f"{self._prefix}@{node}")
         try:
             await self._beat(asker, node)
+            if self._closed:
+                return
             self.node = node
             self.ready.set()
             if self._warned:
@@ -249,6 +257,7 @@ class Link:
                         _call(done, answer)
                     elif isinstance(answer, Exception):
                         log.warning("Redis refused a script: %s", answer)
+                _heed_cancelling()
 
     async def _execute(self, client: Redis, batch: list[Any]) -> list[Any]:
         pipeline = client.pipeline(transaction=False)
@@ -266,6 +275,7 @@ class Link:
                     self._frame(message["data"])
                 except Exception:
                     log.exception("a message of another server worker could not be read")
+            _heed_cancelling()
 
     async def _beat(self, client: Redis, node: str) -> None:
         answer = await client.execute_command(
@@ -294,6 +304,14 @@ class Link:
                 # Redis was emptied, or the others took this node for dead, or nothing comes in.
                 raise RedisError("this node was forgotten")
             self._beaten(answer)
+
+
+def _heed_cancelling() -> None:
+    """Raise `CancelledError` where one was requested and got lost: Python 3.11's `wait_for`, in
+    which the client writes, drops it if the writing ends in the same moment."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _call(done: Done, answer: Any) -> None:

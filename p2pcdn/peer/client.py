@@ -107,15 +107,15 @@ class Client:
             return
         mailbox = self.transport == "mailbox"
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await asyncio.wait((task,))
         # A socket's end says it by itself; a mailbox has to be told.
         if mailbox:
             with contextlib.suppress(httpx.HTTPError, ValueError):
                 await self._post([], leave=True)
 
     async def _run(self) -> None:
-        while True:
+        # Asked each time: what ends in the moment in which it is cancelled may not pass that on.
+        while self._task is asyncio.current_task():
             first = self._use_socket and not self._socket_worked
             try:
                 await (self._by_socket() if self._use_socket else self._by_mailbox())

@@ -264,6 +264,23 @@ def test_a_machine_that_says_good_bye_leaves_nothing_behind(tmp_path: Path, redi
     run(test)
 
 
+def test_a_machine_ends_also_when_it_says_good_bye_in_the_middle_of_a_heartbeat(
+    tmp_path: Path, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a cancellation lost in its writing nor its answer, "you are forgotten", keep it."""
+    monkeypatch.setattr("p2pcdn.hub.redis_link.HEARTBEAT_S", 0)
+
+    async def test() -> None:
+        for n in range(20):
+            hub = make_hub(tmp_path / str(n), redis_url=redis.url)
+            await hub.start()
+            await asyncio.sleep(0.0005 * n)  # heartbeats are always under way
+            async with asyncio.timeout(10):
+                await hub.close()
+
+    run(test)
+
+
 def test_redis_never_learns_a_token_or_an_address(tmp_path: Path, redis: Redis) -> None:
     async def test() -> None:
         one, other = await pair(tmp_path, redis)
