@@ -62,6 +62,7 @@ class Answer {
   #rest: Uint8Array = new Uint8Array(0);
   #offset = 0;
   #end = 0;
+  #pulled = false;
 
   constructor(question: Ask, port: MessagePort, host: BridgeHost, done: () => void) {
     this.url = question.url;
@@ -69,8 +70,11 @@ class Answer {
     this.#host = host;
     this.#done = done;
     port.onmessage = ({ data }: MessageEvent<FromWorker>): void => {
-      if (data === PULL) void this.#next();
-      else if (data === PING) this.#say(ALIVE);
+      if (data === PULL) {
+        // The first one says what the head has said: its piece is on its way.
+        if (this.#pulled) void this.#next();
+        this.#pulled = true;
+      } else if (data === PING) this.#say(ALIVE);
       else this.end(CANCEL);
     };
     this.#say(ALIVE);
@@ -107,7 +111,10 @@ class Answer {
       this.#content = content;
       this.#say({ status: what.status, headers: what.headers, body: what.status !== 416 });
       if (what.status === 416) this.end(CANCEL);
-      else this.#host.opened(this.url, content);
+      else {
+        this.#host.opened(this.url, content);
+        void this.#next();
+      }
     } catch {
       this.end(NOT_MINE);
     }

@@ -20,13 +20,7 @@ export class Control {
   readonly #scope: URL;
   #settle!: (usable: boolean) => void;
 
-  constructor(
-    workers: ServiceWorkerContainer,
-    registered: Promise<ServiceWorkerRegistration | undefined>,
-    script: URL,
-    scope: URL,
-    waitMs: number,
-  ) {
+  constructor(workers: ServiceWorkerContainer, script: URL, scope: URL, waitMs: number) {
     this.#workers = workers;
     this.#script = script;
     this.#scope = scope;
@@ -37,7 +31,7 @@ export class Control {
       void this.#check();
     });
     setTimeout(this.#settle, waitMs, false);
-    this.#establish(registered).catch(() => {
+    this.#establish().catch(() => {
       this.#set("worker-failed");
     });
   }
@@ -68,9 +62,17 @@ export class Control {
     this.#set(this.#own(controller) || (await pong(controller)) ? null : "foreign-worker");
   }
 
-  async #establish(registered: Promise<ServiceWorkerRegistration | undefined>): Promise<void> {
+  async #establish(): Promise<void> {
     if (this.#workers.controller) return this.#check();
-    const found = await registered;
+    // Both at once: either takes the browser as long as all else that a start needs. A worker of
+    // ours that finds the site's own in its scope gives up.
+    const before = this.#workers.getRegistration();
+    const made = this.#workers.register(this.#script, {
+      scope: this.#scope.href,
+      updateViaCache: "none",
+    });
+    made.catch(() => 0);
+    const found = await before;
     const { installing, waiting, active } = found ?? {};
     const foreign = [installing, waiting, active].some((worker) => worker && !this.#own(worker));
     if (foreign || (found && found.scope !== this.#scope.href)) {
@@ -84,10 +86,7 @@ export class Control {
       }, CLAIM_MS);
       return;
     }
-    const registration = await this.#workers.register(this.#script, {
-      scope: this.#scope.href,
-      updateViaCache: "none",
-    });
+    const registration = await made;
     const worker = registration.installing ?? registration.waiting;
     worker?.addEventListener("statechange", () => {
       if (worker.state === "redundant" && !this.usable) this.#set("worker-failed");

@@ -67,8 +67,6 @@ export function start(config: LoaderConfig, base: URL, createEngine: CreateEngin
 }
 
 class Loader {
-  /** Asked before all else: it takes the browser as long as all that comes here together. */
-  readonly #registered = registered();
   readonly #config: LoaderConfig;
   readonly #base: URL;
   readonly #createEngine: CreateEngine;
@@ -88,6 +86,10 @@ class Loader {
   constructor(config: LoaderConfig, base: URL, createEngine: CreateEngine) {
     this.#config = config;
     this.#base = base;
+    this.#why = impossible(config, base, window);
+    // Before all else: each takes the browser as long as all that comes here together.
+    this.#begin(document);
+    if (!this.#why && waiting(document).size) this.#engine = createEngine(config, base);
     this.#createEngine = createEngine;
     this.#players = new Players({
       suspect: (url) => this.#served.has(url),
@@ -106,8 +108,6 @@ class Loader {
       },
       stalled: (url, offset, still) => void this.#probe(url, offset, still),
     });
-    this.#registered.catch(() => 0);
-    this.#why = impossible(config, base, window);
     // First: the last report of a page tells of an engine that is closed afterwards.
     sendReports(
       new URL("report", base).href,
@@ -195,13 +195,17 @@ class Loader {
   }
 
   #scan(root: ParentNode & Node): void {
-    // A player of Media Source Extensions begins to ask at once: sooner than the page is done.
-    if (!this.#why && root.querySelector("video,audio")) this.#worker();
+    this.#begin(root);
     for (const video of waiting(root)) {
       if (this.#pending.has(video)) continue;
       this.#pending.add(video);
       void this.#consider(video);
     }
+  }
+
+  /** A player of Media Source Extensions begins to ask at once: sooner than the page is done. */
+  #begin(root: ParentNode): void {
+    if (!this.#why && root.querySelector("video,audio")) this.#worker();
   }
 
   /** Decide when a video gets its source back: as soon as waiting can gain nothing. */
@@ -263,7 +267,6 @@ class Loader {
   #worker(): Control {
     this.#control ??= new Control(
       navigator.serviceWorker,
-      this.#registered,
       new URL("worker.js", this.#base),
       new URL(this.#config.scope, this.#base),
       this.#config.startupWaitMs,
@@ -349,11 +352,6 @@ class Loader {
       this.#probing.delete(url);
     }
   }
-}
-
-/** The worker that pages of this address have; not even to be asked for in some frames. */
-async function registered(): Promise<ServiceWorkerRegistration | undefined> {
-  return navigator.serviceWorker.getRegistration();
 }
 
 /** What the player will ask for first, read while the worker is still on its way. */

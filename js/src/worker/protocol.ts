@@ -2,7 +2,8 @@
  * What the worker and the page say to each other over one MessagePort per media request.
  *
  * The worker asks with an `Ask` and a port. On that port the page says ALIVE, then NOT_MINE or a
- * `Head`; for every PULL one piece of bytes (a Uint8Array), END or FAILED. While a PULL waits the
+ * `Head`; for every PULL one piece of bytes (a Uint8Array), END or FAILED; the first piece follows
+ * its `Head` without waiting for the PULL that is sure to come. While a PULL waits the
  * worker may say PING and wants an ALIVE: a page that is only slow is told from one that is gone.
  */
 export interface Ask {
