@@ -22,6 +22,7 @@ from starlette.types import Scope
 
 from p2pcdn.config import Config
 from p2pcdn.media.django_origin import DjangoOrigin
+from p2pcdn.media.handed import HandedFile
 from p2pcdn.media.known import Carried
 from p2pcdn.media.ranges import RangePlan, plan_range
 from p2pcdn.media.types import media_type_of
@@ -225,8 +226,8 @@ class P2PCDNMiddleware:
         elif file is not None and hasattr(request, "scope"):
             # Django would read the whole file into memory to serve it asynchronously.
             response.streaming_content = _aread(file, None, sent)
-        elif file is not None:
-            sent.follow(file)
+        elif file is not None and hasattr(file, "tell"):
+            response.file_to_stream = sent.file = HandedFile(file)
         elif response.is_async:
             response.streaming_content = sent.acount(response.streaming_content)
         else:
@@ -273,8 +274,8 @@ class _Sent:
 
     def __init__(self) -> None:
         self._total = 0
-        self._file: Any = None
-        self._start = 0
+        self.file: HandedFile | None = None
+        """Counts instead: the server may hand it to the kernel."""
         self.ended: Callable[[], None] | None = None
 
     def end(self) -> None:
@@ -286,23 +287,10 @@ class _Sent:
 
     @property
     def total(self) -> int:
-        if self._file is not None:
-            try:
-                return max(0, int(self._file.tell()) - self._start)
-            except (OSError, ValueError):
-                return 0
-        return self._total
+        return self._total if self.file is None else self.file.sent
 
     def add(self, size: int) -> None:
         self._total += size
-
-    def follow(self, file: Any) -> None:
-        """Count by the file's own position: the server may hand it to the kernel."""
-        try:
-            self._start = int(file.tell())
-            self._file = file
-        except (OSError, ValueError, AttributeError):
-            self._file = None
 
     def count(self, source: Any) -> Iterator[bytes]:
         for piece in source:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import quote
 
+from p2pcdn.media.handed import HandedFile
 from p2pcdn.media.ranges import RangePlan, plan_range
 from p2pcdn.media.types import media_type_of
 from p2pcdn.page.transform import PageTransform, environ_headers, plan, to_str_headers
@@ -218,14 +219,15 @@ class Response:
             file = getattr(result, "filelike", None)
             close = getattr(result, "close", None)
             if file is not None and hasattr(file, "tell") and close is not None:
-                start = _tell(file)
+                handed = HandedFile(file)
 
                 def closing() -> None:
-                    sent = _tell(file) - start
+                    sent = handed.sent
                     close()
-                    self._count(max(sent, 0))
+                    self._count(sent)
 
                 with contextlib.suppress(AttributeError, TypeError):
+                    result.filelike = handed  # type: ignore[attr-defined]
                     result.close = closing  # type: ignore[attr-defined]
                     return result
             self._count(_length(self._head[1]) or 0 if self._head else 0)
@@ -329,13 +331,6 @@ def _length(headers: StrHeaders) -> int | None:
         if name.lower() == "content-length":
             return int(value) if value.isdecimal() else None
     return None
-
-
-def _tell(file: Any) -> int:
-    try:
-        return int(file.tell())
-    except (OSError, ValueError, AttributeError):
-        return 0
 
 
 def _seek(file: Any, position: int) -> bool:
