@@ -6,7 +6,7 @@ const NAMES = `
   answer answered asked askedAt available backlog backlogThen blame break budget budgetAt bulk
   busyFor busyUntil byCause byKey bypass bytesPerS capKiB cause checking claimedAt claims
   congestedAt connecting counts dataAt demands deps describe detach detachAll disk distance
-  distrust drained drop dueAt early enter evict evicted expecting failed failure failures filledAt
+  distrust drop dueAt early enter evict evicted expecting failed failure failures filledAt
   firstMs fits flight flights forget forgive forgiven free fresh full gained gaps gather hear
   heard heardAt heardOf heartbeat hides hint hinted hold hopeful horizons hungry idle inTime
   joined landed last latency liars list listener listeners loneCause lostAt makeRoom making markAt

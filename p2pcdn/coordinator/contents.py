@@ -43,6 +43,7 @@ class Announcement:
         "content",
         "have",
         "index",
+        "line",
         "named",
         "named_at",
         "peer",
@@ -57,6 +58,7 @@ class Announcement:
         self.have = 0
         self.upload = True
         self.busy = 0.0
+        self.line = "unknown"
         self.named = 0.0
         self.named_at = 0.0
         self.index = 0
@@ -94,6 +96,8 @@ class Contents:
             entry.upload = message.upload
         if message.busy is not None:
             entry.busy = message.busy
+        if message.line is not None:
+            entry.line = message.line
         if self.changed is not None:
             self.changed(message.content, peer.id)
         return True
@@ -166,7 +170,8 @@ class Contents:
                     now - peer.since,
                     entry.busy,
                     _named(entry, now),
-                    *(peer.measured or ()),
+                    *(peer.measured or (None, None, 0)),
+                    entry.line,
                 )
             )
         listed = []

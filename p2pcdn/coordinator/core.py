@@ -180,9 +180,9 @@ class Coordinator:
             peer = self._register(event.id, event.token, event.address, event.loader, now)
         peer.since = min(now, event.since)
         waiting = self._attach(peer, event.link, now, actions)
-        for content, segments, have, upload, busy in event.announcements:
+        for content, segments, have, upload, busy, line in event.announcements:
             self._contents.announce(
-                peer, m.Announce(content, None, segments, int(have, 16), 0, upload, busy)
+                peer, m.Announce(content, None, segments, int(have, 16), 0, upload, busy, line)
             )
         for stream, role in event.streams:
             self._streams.announce(peer, stream, role)

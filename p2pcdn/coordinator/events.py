@@ -44,7 +44,7 @@ class Restore(NamedTuple):
     """A socket that another coordinator knew, with all it had announced.
 
     Comes from the site's own server workers only, so it is believed: `announcements` are
-    `[content, segments, held cells in hex, upload, busy]`, `streams` `[stream, role]`.
+    `[content, segments, held cells in hex, upload, busy, network]`, `streams` `[stream, role]`.
     """
 
     link: int

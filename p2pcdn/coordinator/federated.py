@@ -147,18 +147,18 @@ class FederatedCoordinator(Coordinator):
         entry = peer.announced.get(name)
         if entry is None or not entry.upload:
             return None
-        return json.dumps(
-            [
-                entry.segments,
-                format(entry.have, "x"),
-                round(entry.busy, 2),
-                int(now - peer.since),
-                self._hide(peer.network),
-                peer.area,
-                peer.measured,
-            ],
-            separators=(",", ":"),
-        )
+        told: list[Any] = [
+            entry.segments,
+            format(entry.have, "x"),
+            round(entry.busy, 2),
+            int(now - peer.since),
+            self._hide(peer.network),
+            peer.area,
+            peer.measured,
+        ]
+        if entry.line != "unknown":
+            told.append(entry.line)
+        return json.dumps(told, separators=(",", ":"))
 
     # --- in ------------------------------------------------------------------------------
 
@@ -335,7 +335,7 @@ def _entry(table: str, id: str, value: str, now: float) -> Announcement | None:
     if table.startswith("s:"):
         return Announcement(_Far(id, now), table, 1)
     try:
-        segments, have, busy, uptime, network, area, measured = json.loads(value)
+        segments, have, busy, uptime, network, area, measured, *more = json.loads(value)
         far = _Far(
             id,
             now - float(uptime),
@@ -346,6 +346,7 @@ def _entry(table: str, id: str, value: str, now: float) -> Announcement | None:
         entry = Announcement(far, table[2:], int(segments))
         entry.have = int(have, 16)
         entry.busy = float(busy)
+        entry.line = (m.read_network(more[0]) if more else None) or "unknown"
     except (ValueError, TypeError, IndexError):
         return None
     return entry

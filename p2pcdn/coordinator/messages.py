@@ -20,6 +20,7 @@ __all__ = [
     "INVALID_KEY",
     "LIMIT",
     "MISSING",
+    "NETWORKS",
     "OPEN",
     "REANNOUNCE",
     "ROLES",
@@ -33,6 +34,7 @@ __all__ = [
     "parse",
     "read_announce",
     "read_content",
+    "read_network",
     "read_sources",
     "read_stream",
     "valid_id",
@@ -41,6 +43,7 @@ __all__ = [
 
 _ID = re.compile(r"[!-~](?:[ -~]{0,126}[!-~])?")
 _CONTENT = re.compile(r"[0-9a-f]{32}")
+NETWORKS = ("ethernet", "wifi", "cellular", "slow", "unknown")
 _STREAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~:/ -]{0,127}")
 ROLES = ("main", "secondary")
 
@@ -111,6 +114,8 @@ class Announce:
     lost: int
     upload: bool | None
     busy: float | None
+    line: str | None = None
+    """The kind of network that it is on, one of `NETWORKS`."""
     links: tuple[tuple[str, Measure], ...] = ()
     """What it measured of peers that it is linked to."""
 
@@ -156,7 +161,7 @@ def read_announce(payload: object, limits: Limits) -> Announce | None:
         return None
     info = payload.get("info")
     info = info if isinstance(info, dict) else {}
-    upload, busy = info.get("upload"), info.get("busy")
+    upload, busy, line = info.get("upload"), info.get("busy"), info.get("network")
     return Announce(
         content,
         payload.get("token"),
@@ -165,6 +170,7 @@ def read_announce(payload: object, limits: Limits) -> Announce | None:
         holdings.cells(lost, segments, touching=True),
         None if upload is None else bool(upload),
         float(min(1, max(0, busy))) if _is_number(busy) else None,
+        read_network(line),
         tuple(read_links(info.get("links"))),
     )
 
@@ -191,6 +197,13 @@ def read_stream(payload: object, limits: Limits) -> StreamRequest | None:
     if not isinstance(stream, str) or not _STREAM.fullmatch(stream) or role not in ROLES:
         return None
     return StreamRequest(read_rid(payload), stream, role, _limit(payload, limits))
+
+
+def read_network(value: object) -> str | None:
+    """The kind of network in `info`; other words of browsers' (`wimax`, `mixed`) are unknown."""
+    if not isinstance(value, str):
+        return None
+    return value if value in NETWORKS else "unknown"
 
 
 def read_rid(payload: object) -> str | int | None:

@@ -70,6 +70,7 @@ class Memory:
                 0,
                 old.upload if new.upload is None else new.upload,
                 old.busy if new.busy is None else new.busy,
+                old.line if new.line is None else new.line,
             )
         elif old is None and len(self.contents) >= self._limits.contents_per_peer:
             return
@@ -170,7 +171,7 @@ class Session:
             []
             if memory is None
             else [
-                [a.content, a.segments, format(a.have, "x"), a.upload, a.busy]
+                [a.content, a.segments, format(a.have, "x"), a.upload, a.busy, a.line]
                 for a in memory.contents.values()
             ],
             [] if memory is None else [list(name) for name in memory.streams],

@@ -31,7 +31,7 @@ from p2pcdn.coordinator.events import (
 
 __all__ = ["COUNTS", "HELLO", "VERSION", "Connection", "decode", "encode"]
 
-VERSION = 3
+VERSION = 4
 
 _HEAD = struct.Struct(">BII")
 _MOST_BODY = 16 * 1024 * 1024

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from p2pcdn.coordinator.messages import NETWORKS
 from p2pcdn.peer import PeerError
 
 if TYPE_CHECKING:
@@ -60,6 +61,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--links", type=_count, default=32, help="visitors to be linked with (default: 32)"
+    )
+    parser.add_argument(
+        "--network",
+        choices=NETWORKS,
+        default="unknown",
+        help="the kind of network this machine is on: better ones are named first",
     )
     parser.add_argument(
         "--recheck",
@@ -130,6 +137,7 @@ async def _seed_until(stop: asyncio.Event, args: argparse.Namespace) -> int:
         upload_limit=args.upload_limit,
         max_links=args.links,
         recheck_s=args.recheck,
+        network=args.network,
     )
     async with peer:
         seeder = Seeder(peer, await find_targets(peer, args.urls))

@@ -16,6 +16,7 @@ from typing import Any, Self
 import httpx
 
 from p2pcdn import __version__
+from p2pcdn.coordinator.messages import NETWORKS
 from p2pcdn.peer import PeerError, wire
 from p2pcdn.peer.client import Client, Identity
 from p2pcdn.peer.content import Content, ContentStats
@@ -84,6 +85,8 @@ class Peer:
         max_links: Links that are asked for; half as many again are accepted.
         recheck_s: How often the site is asked whether a content is still the same.
         id: Peer id; default: a random one.
+        network: The kind of network it is on: `ethernet`, `wifi`, `cellular`, `slow` or `unknown`.
+            Nothing is guessed: nobody can know a server's line from the inside.
 
     Raises:
         PeerError: On entering: there is no p2pcdn at the URL, or the folder cannot be used.
@@ -100,11 +103,14 @@ class Peer:
         max_links: int = 32,
         recheck_s: float = 30.0,
         id: str | None = None,
+        network: str = "unknown",
     ) -> None:
         self.site_url = site_url
         self.id = id or secrets.token_hex(16)
         if not wire.is_peer_id(self.id):
             raise PeerError(f"{self.id!r} is no peer id: letters and digits, at most 64")
+        if network not in NETWORKS:
+            raise PeerError(f"{network!r} is no kind of network: {', '.join(NETWORKS)}")
         self.page: Page
         """What was found behind `site_url`."""
         self.site: Site
@@ -121,6 +127,7 @@ class Peer:
             busy=self._busy,
             now=self.now,
             recheck_s=recheck_s,
+            network=network,
         )
         self._opening = asyncio.Lock()
         self._exchanged: dict[tuple[str, str], float] = {}

@@ -44,6 +44,7 @@ class Searches:
         busy: How much of our upload is in use, 0 to 1.
         now: Seconds, never going back.
         recheck_s: How often the site is asked about a content.
+        network: The kind of network that we are on.
     """
 
     def __init__(
@@ -53,7 +54,9 @@ class Searches:
         busy: Callable[[], float],
         now: Callable[[], float],
         recheck_s: float,
+        network: str,
     ) -> None:
+        self._network = network
         self._send, self._busy, self._now, self._recheck_s = send, busy, now, recheck_s
         self._searches: dict[Content, _Search] = {}
         self._announced_at = 0.0
@@ -90,7 +93,7 @@ class Searches:
             "token": content.manifest.token,
             "segments": content.held.size,
             "have": have,
-            "info": {"upload": True, "busy": round(self._busy(), 2)},
+            "info": {"upload": True, "busy": round(self._busy(), 2), "network": self._network},
         }
         if lost:
             payload["lost"] = lost

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from p2pcdn.coordinator.messages import ROLES
+from p2pcdn.coordinator.messages import NETWORKS, ROLES
 
 __all__ = ["DOCUMENT"]
 
@@ -269,6 +269,12 @@ DOCUMENT: Json = {
                 "properties": {
                     "upload": {"type": "boolean"},
                     "busy": {"type": "number", "minimum": 0, "maximum": 1},
+                    "network": {
+                        **_TEXT,
+                        "description": "The kind of network it is on: "
+                        + ", ".join(NETWORKS)
+                        + " (as which any other word counts)",
+                    },
                     "links": {
                         "description": "[[peer, round trip in ms, KiB per second], ...]",
                         "type": "array",

@@ -8,6 +8,8 @@ from random import Random
 from statistics import mean, median
 from typing import NamedTuple
 
+import pytest
+
 from p2pcdn.coordinator import Candidate, Coordinator, DefaultRanker, Ranker
 from p2pcdn.coordinator.quality import Measure, Quality, read_links
 
@@ -34,6 +36,7 @@ class Viewer(NamedTuple):
     """Bytes per second."""
     delay_s: float
     """From its own line alone."""
+    line: str = "unknown"
 
 
 class Outcome(NamedTuple):
@@ -81,7 +84,7 @@ class Village(World):
     def tell(self, viewer: Viewer, links: list[tuple[str, float, float]]) -> None:
         busy = min(1.0, self.load(viewer.id) * DEMAND / viewer.uplink)
         info = {"busy": busy, "links": [[id, rtt * 1000, rate / 1024] for id, rtt, rate in links]}
-        self.announce(viewer.id, [[0, 10]], info=info)
+        self.announce(viewer.id, [[0, 10]], info={**info, "network": viewer.line})
 
     def evening(self, visitors: int) -> Outcome:
         rates: list[float] = []
@@ -123,8 +126,21 @@ class Village(World):
         )
 
 
-def average(ranker: Ranker) -> Outcome:
-    outcomes = [Village(ranker, seed).evening(400) for seed in range(3)]
+class Outskirts(Village):
+    """One viewer in five is on a phone's line or one like it, and its browser says so."""
+
+    def arrive(self, number: int) -> Viewer:
+        viewer = super().arrive(number)
+        if self.chance.random() < 0.2:
+            line = self.chance.choice(("cellular", "slow"))
+            slower = viewer.uplink / 5, viewer.delay_s + 0.06
+            viewer = Viewer(viewer.id, viewer.provider, *slower, line)
+            self.viewers[viewer.id] = viewer
+        return viewer
+
+
+def average(ranker: Ranker, where: type[Village] = Village) -> Outcome:
+    outcomes = [where(ranker, seed).evening(400) for seed in range(3)]
     return Outcome(*(mean(values) for values in zip(*outcomes, strict=True)))
 
 
@@ -149,6 +165,65 @@ class Blind(DefaultRanker):
 def test_what_peers_measure_of_each_other_spares_viewers_the_slow_lines() -> None:
     seeing, blind = average(DefaultRanker()), average(Blind())
     assert seeing.slowest > 1.25 * blind.slowest, f"seeing {seeing}\nblind {blind}"
+
+
+class Unaware(DefaultRanker):
+    """The same order without the kinds of networks."""
+
+    @staticmethod
+    def score(c: Candidate) -> float:
+        return DefaultRanker.score(c._replace(line="unknown"))
+
+
+@pytest.mark.parametrize(
+    ("said", "worth"),
+    [
+        ("ethernet", "ethernet"), ("wifi", "wifi"), ("cellular", "cellular"), ("slow", "slow"),
+        ("unknown", "unknown"), ("wimax", "unknown"), ("", "unknown"), ("WIFI", "unknown"),
+        ("x" * 2000, "unknown"), (None, "wifi"), (7, "wifi"), (["ethernet"], "wifi"), ({}, "wifi"),
+    ],
+)  # fmt: skip
+def test_of_a_network_nothing_is_believed_but_its_kind(said: object, worth: str) -> None:
+    seen: list[Candidate] = []
+
+    class Looking(DefaultRanker):
+        def rank(
+            self, candidates: Sequence[Candidate], *, limit: int, random: Random
+        ) -> Sequence[Candidate]:
+            seen[:] = candidates
+            return candidates
+
+    world = World()
+    world.core = Coordinator(world.limits, world.admission, ranker=Looking())
+    world.connect("a")
+    world.connect("asker")
+    world.announce("a", [[0, 10]])
+    world.sources("asker")
+    assert seen[0].line == "unknown"
+    world.announce("a", [], info={"network": "wifi"})
+    world.announce("a", [], info={"network": said})
+    world.announce("a", [], info={"busy": 0.5})
+    listed = world.sources("asker")
+    assert seen[0].line == worth
+    assert "network" not in listed[0], "who asks learns nothing of it"
+
+
+def test_a_kind_of_network_is_worth_less_than_a_neighbour_and_less_than_holding_the_film() -> None:
+    base = Candidate("base", 1.0, 0.0, 60.0, 0.0, 0.0)
+    score = DefaultRanker.score
+    order = [score(base._replace(line=line)) for line in ("ethernet", "wifi", "cellular")]
+    assert order == sorted(order, reverse=True) and order[1] > order[2]
+    assert score(base) == order[1] and score(base._replace(line="slow")) == order[2]
+    assert score(base._replace(line="cellular", closeness=0.6)) > order[0]
+    assert score(base._replace(line="cellular")) > score(base._replace(line="wifi", overlap=0.5))
+
+
+def test_what_browsers_say_of_their_networks_spares_viewers_the_slow_ones() -> None:
+    aware, unaware = average(DefaultRanker(), Outskirts), average(Unaware(), Outskirts)
+    told = f"aware {aware}\nunaware {unaware}"
+    assert aware.slowest > 1.15 * unaware.slowest, told
+    assert aware.wait_s < 0.95 * unaware.wait_s, told
+    assert aware.busiest < 1.3 * unaware.busiest, told
 
 
 # --- who can bend it ---------------------------------------------------------------------------

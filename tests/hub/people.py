@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from p2pcdn.config import Config
+from p2pcdn.coordinator import Ranker
 from p2pcdn.hub import Hub, MailboxRequest, Session, open_hub
 
 CONTENT = "0123456789abcdef" * 2
 SECRET = b"the site's secret"
 
 
-def make_hub(folder: Path, *, elected: bool = True, **settings: Any) -> Hub:
+def make_hub(
+    folder: Path, *, elected: bool = True, ranker: Ranker | None = None, **settings: Any
+) -> Hub:
     config = Config(data_dir=str(folder), **settings)
-    return open_hub(config, secret=SECRET, site="site", elected=elected)
+    return open_hub(config, secret=SECRET, site="site", elected=elected, ranker=ranker)
 
 
 async def until(condition: Callable[[], bool], what: str, timeout_s: float = 10.0) -> None:
@@ -89,9 +92,11 @@ class Person:
         assert self.session is not None
         self.session.receive(json.dumps({"type": type, "payload": payload, **rest}))
 
-    def announcement(self, have: list[list[int]], content: str = CONTENT) -> dict[str, Any]:
+    def announcement(
+        self, have: list[list[int]], content: str = CONTENT, **more: Any
+    ) -> dict[str, Any]:
         token, _ = self.hub.issue_token(content, self.id)
-        payload = {"content": content, "token": token, "segments": 10, "have": have}
+        payload = {"content": content, "token": token, "segments": 10, "have": have, **more}
         return {"type": "ANNOUNCE", "payload": payload}
 
     def question(self, content: str = CONTENT) -> dict[str, Any]:
@@ -99,8 +104,8 @@ class Person:
         payload = {"rid": 1, "content": content, "token": token, "limit": 16}
         return {"type": "SOURCES", "payload": payload}
 
-    def announce(self, have: list[list[int]], content: str = CONTENT) -> None:
-        self.say(**self.announcement(have, content))
+    def announce(self, have: list[list[int]], content: str = CONTENT, **more: Any) -> None:
+        self.say(**self.announcement(have, content, **more))
 
     async def sources(self, content: str = CONTENT) -> list[str]:
         before = len(self.of("SOURCES"))

@@ -322,6 +322,29 @@ def test_near_peers_of_other_machines_are_known_to_be_near(tmp_path: Path, redis
     run(test)
 
 
+def test_the_kinds_of_networks_of_other_machines_count_too(tmp_path: Path, redis: Redis) -> None:
+    class Wired:
+        def rank(self, candidates, *, limit, random):  # type: ignore[no-untyped-def]
+            kinds = ["ethernet", "wifi", "unknown", "cellular"]
+            return sorted(candidates, key=lambda c: kinds.index(c.line))[:limit]
+
+    async def test() -> None:
+        one = make_hub(tmp_path / "one", redis_url=redis.url)
+        other = make_hub(tmp_path / "other", redis_url=redis.url, ranker=Wired())
+        for kind in ("cellular", "unknown", "ethernet", "wifi"):
+            person = await Person(one, f"on-{kind}").connect()
+            person.announce([[0, 10]], info={"network": kind})
+        asker = await Person(other, "asker").connect()
+        expected = ["on-ethernet", "on-wifi", "on-unknown", "on-cellular"]
+        async with asyncio.timeout(20):
+            while (found := await asker.sources()) != expected:
+                assert len(found) < 4, found
+        await one.close()
+        await other.close()
+
+    run(test)
+
+
 def test_sites_with_other_secrets_share_a_redis_and_nothing_else(
     tmp_path: Path, redis: Redis
 ) -> None:

@@ -12,12 +12,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from p2pcdn.coordinator import Candidate, DefaultRanker
 from p2pcdn.hub import HubUnavailable, place
 from tests.hub.people import CONTENT, Person, make_hub, run, until
 
@@ -166,6 +168,33 @@ def test_withdrawn_contents_and_streams_come_back_as_they_were(tmp_path: Path) -
                     "STREAMERS", {"stream": "s", "role": role}, id="", token=""
                 )
                 assert [peer["id"] for peer in answer["payload"]["peers"]] == ids
+            await hub.close()
+
+    run(test)
+
+
+def test_a_takeover_does_not_forget_on_what_network_a_peer_is(tmp_path: Path) -> None:
+    lines: dict[str, str] = {}
+
+    class Looking(DefaultRanker):
+        def rank(
+            self, candidates: Sequence[Candidate], *, limit: int, random: Random
+        ) -> Sequence[Candidate]:
+            lines.update((c.id, c.line) for c in candidates)
+            return super().rank(candidates, limit=limit, random=random)
+
+    async def test() -> None:
+        with worker(tmp_path, "dies") as elected:
+            hub = make_hub(tmp_path, ranker=Looking())
+            alice = await Person(hub, "alice").connect()
+            alice.announce([[0, 3]], info={"upload": True, "network": "wifi"})
+            alice.announce([[3, 3]])
+            bob = await Person(hub, "bob").connect()
+            await bob.finds("alice", "dies")
+            assert not lines, "it was another process that ranked"
+            kill(elected)
+            await bob.finds("alice")
+            assert lines == {"alice": "wifi"}
             await hub.close()
 
     run(test)

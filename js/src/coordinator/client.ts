@@ -100,7 +100,8 @@ export class Client {
   // --- WebSocket ----------------------------------------------------------------------------
 
   private connect(): void {
-    if (!this.useSocket) {
+    const { WebSocket } = this.deps;
+    if (!this.useSocket || !WebSocket) {
       this.postIn(0);
       return;
     }
@@ -108,13 +109,11 @@ export class Client {
     const url = new URL("peerjs", base);
     url.protocol = url.protocol.replace("http", "ws");
     url.search = new URLSearchParams({ key, id, token, version }).toString();
-    let socket: WebSocket | undefined;
+    let socket: WebSocket;
     try {
-      if (this.deps.WebSocket) socket = new this.deps.WebSocket(url);
+      socket = new WebSocket(url);
     } catch {
       // Forbidden here, by a policy of the page perhaps.
-    }
-    if (!socket) {
       this.useSocket = false;
       this.lost();
       return;
@@ -142,9 +141,7 @@ export class Client {
         this.failures = 0;
         const waiting = this.waiting.splice(0);
         this.tell(message);
-        waiting.forEach((m) => {
-          this.send(m);
-        });
+        for (const m of waiting) this.send(m);
       } else if (message?.type === "ERROR" || message?.type === "ID-TAKEN") end();
       else if (message) this.tell(message);
     };
@@ -169,11 +166,9 @@ export class Client {
     clearTimeout(this.timer);
     this.dueAt = Infinity;
     const delay = first ? 0 : wait * (0.5 + this.deps.random());
-    if (this.useSocket)
-      this.timer = setTimeout(() => {
-        this.connect();
-      }, delay);
-    else this.postIn(delay);
+    this.timer = setTimeout(() => {
+      this.connect();
+    }, delay);
   }
 
   // --- mailbox ------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ export interface Announce {
     readonly upload: boolean;
     /** How much of the upload is in use, 0 to 1. */
     readonly busy?: number;
+    /** The kind of network: the browser's word (what is none of ours counts as unknown), or "slow". */
+    readonly network?: string;
     /** Peers, each with its round trip in ms and the KiB per second that it delivers. */
     readonly links?: readonly (readonly [string, number | null, number | null])[];
   };

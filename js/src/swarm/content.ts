@@ -99,10 +99,9 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
     readonly manifest: Manifest,
     private readonly env: Env,
   ) {
-    const { key, size, type, segmentBytes, hashes, token, expires } = manifest;
-
-    [this.key, this.size, this.type, this.segmentBytes] = [key, size, type, segmentBytes];
-    [this.token, this.expires] = [token, expires];
+    const { size, segmentBytes, hashes } = manifest;
+    ({ key: this.key, type: this.type, token: this.token, expires: this.expires } = manifest);
+    [this.size, this.segmentBytes] = [size, segmentBytes];
     this.held = new Bits(Math.ceil(size / segmentBytes));
     this.hashes = new Hashes(hashes, env.subtle);
     this.origin = new Origin(
@@ -242,15 +241,11 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
     this.poke();
   }
 
-  changed(): void {
-    this.stale();
-  }
-
   // --- the store's side ---------------------------------------------------------------------
 
   distance(segment: number): number {
     const at = segment * this.segmentBytes;
-    if (!this.playbacks.size && !this.reads.length) return Infinity;
+    if (this.idle) return Infinity;
     // What was played is worth less than what will be.
     const far = [...this.reads.map((r) => r.at), this.resume].map((c) =>
       at >= c ? at - c : 2 * (c - at),
@@ -281,7 +276,7 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
       state.stalled = stalled;
     }
     if (this.origin.flights.size && now - this.claimedAt > RECLAIM_S) this.claim();
-    if (this.reads.length || this.playbacks.size || this.origin.flights.size) this.poke();
+    if (!this.idle || this.origin.flights.size) this.poke();
   }
 
   get idle(): boolean {
@@ -372,7 +367,7 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
       if (liars.size) this.env.blame(this, liars);
       this.hold(segment, making.data);
     } else if (own === making.data.length) {
-      this.stale();
+      this.changed();
       return;
     } else {
       const failures = (this.failures.get(segment) ?? 0) + 1;
@@ -416,7 +411,8 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
         if (f.content === this && f.segment === segment) link.cancel(f);
   }
 
-  private stale(): void {
+  /** The origin has other bytes than the manifest's. */
+  changed(): void {
     if (this.direct) return;
     this.direct = true;
     this.origin.close();

@@ -23,7 +23,7 @@ export interface EngineDeps {
   /** [0, 1) */
   random(): number;
   /** The Network Information API's answer, where there is one. */
-  connection(): { readonly saveData?: boolean; readonly type?: string } | undefined;
+  connection(): Connection | undefined;
   readonly mobile: boolean;
   /** Instead of a random one. */
   readonly id?: string;
@@ -54,8 +54,14 @@ export interface DiskHost {
   pokeAll(): void;
 }
 
+interface Connection {
+  readonly saveData?: boolean;
+  readonly type?: string;
+  readonly effectiveType?: string;
+}
+
 interface Network {
-  readonly connection?: { readonly saveData?: boolean; readonly type?: string };
+  readonly connection?: Connection;
   readonly userAgentData?: { readonly mobile: boolean };
 }
 
@@ -148,16 +154,16 @@ export function createEngine(
   let closed = false;
   let client: Client | undefined;
 
-  const saving = (): boolean => {
-    const { saveData, type } = deps.connection() ?? {};
-    return saveData === true || type === "cellular";
-  };
+  const connection = (): Connection => deps.connection() ?? {};
 
   const rtc: RTCConfiguration = {
     iceServers: [...config.ice],
     iceTransportPolicy: config.relayOnly ? "relay" : "all",
   };
-  const mayUpload = (): boolean => !saving() && config.uploadLimit !== 0;
+  const mayUpload = (): boolean => {
+    const { saveData, type } = connection();
+    return !saveData && type !== "cellular" && config.uploadLimit !== 0;
+  };
   const links = new Links(
     me,
     rtc,
@@ -169,9 +175,6 @@ export function createEngine(
       uploadCap: () => uploader.cap,
       inTime: (bytes) => uploader.inTime(bytes),
       serve: () => {
-        uploader.pump();
-      },
-      drained: () => {
         uploader.pump();
       },
       signal: (message) => client?.send(message),
@@ -213,7 +216,7 @@ export function createEngine(
       if (client?.transport === "none") return "no-coordinator";
       return searches.get(content.group ?? content)?.named ? "no-link" : "no-peer";
     },
-    saveData: () => deps.connection()?.saveData === true,
+    saveData: () => connection().saveData === true,
     blame: (content, ids) => {
       const bad = [...ids];
       client?.send({ type: "REPORT", payload: { content: (content.group ?? content).key, bad } });
@@ -285,6 +288,7 @@ export function createEngine(
   function announce(content: SwarmContent, have: Run[], lost: Run[]): void {
     content.gained.clear();
     content.lost.clear();
+    const { type = "unknown", effectiveType = "4g" } = connection();
     client?.send({
       type: "ANNOUNCE",
       payload: {
@@ -296,6 +300,7 @@ export function createEngine(
         info: {
           upload: mayUpload(),
           busy: told,
+          network: effectiveType === "4g" ? type : "slow",
           links: [...links.open()]
             .slice(-MEASURED)
             .map(({ id, rtt, rate, received }) => [
@@ -382,7 +387,7 @@ export function createEngine(
     if (typeof answer === "number") search.renewAt = now() + Math.max(answer, 15);
     else if (answer.key !== content.key) content.changed();
     else {
-      [content.token, content.expires] = [answer.token, answer.expires];
+      ({ token: content.token, expires: content.expires } = answer);
       search.renewAt = renewal(answer.expires);
       announce(content, content.held.runs(), []);
     }
@@ -445,7 +450,8 @@ export function createEngine(
     let content = byKey.get(answer.key);
     if (content) {
       // The same bytes under a newly signed URL.
-      [content.url, content.token, content.expires] = [url, answer.token, answer.expires];
+      content.url = url;
+      ({ token: content.token, expires: content.expires } = answer);
     } else {
       const fresh = (content = enter(url, answer, hides));
       const found = stored?.then((disk) => disk?.opened(fresh, read));

@@ -15,8 +15,6 @@ export interface LinksHost extends Omit<Host, "ended"> {
   signal(message: Outgoing): void;
   opened(link: Link): void;
   closed(link: Link): void;
-  /** A channel has drained. */
-  drained(): void;
 }
 
 interface Entry {
@@ -115,12 +113,8 @@ export class Links {
     if (shunS > 0) {
       this.shunned.delete(id);
       this.shunned.set(id, this.deps.now() + shunS);
-      if (this.shunned.size > MAX_REMEMBERED) {
-        for (const [oldest] of this.shunned) {
-          this.shunned.delete(oldest);
-          break;
-        }
-      }
+      for (const oldest of this.shunned.keys())
+        if (this.shunned.size > MAX_REMEMBERED) this.shunned.delete(oldest);
     }
     if (!entry) return;
     this.entries.delete(id);
@@ -262,13 +256,12 @@ export class Links {
     channel.binaryType = "arraybuffer";
     channel.bufferedAmountLowThreshold = HIGH_WATER / 2;
     channel.onbufferedamountlow = (): void => {
-      this.host.drained();
+      this.host.serve();
     };
     channel.onopen = (): void => {
       if (!current() || entry.link) return;
       entry.link = new Link(id, channel, {
         ...this.host,
-        contents: this.host.contents,
         ended: (_link, hostile) => {
           this.host.closed(_link);
           if (current()) this.drop(id, hostile ? 120 : 5);

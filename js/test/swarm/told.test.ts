@@ -6,6 +6,7 @@ afterEach(() => site.stop());
 
 interface Info {
   busy: number;
+  network: string;
   links: [string, number | null, number | null][];
 }
 
@@ -48,6 +49,22 @@ test(
     expect(link?.[2]).toBeLessThan(20_000);
   },
 );
+
+test.each([
+  ["wifi", { type: "wifi", effectiveType: "4g" }],
+  ["cellular", { type: "cellular" }],
+  ["slow", { type: "wifi", effectiveType: "3g" }],
+  ["slow", { effectiveType: "slow-2g", saveData: true }],
+  ["unknown", { effectiveType: "4g" }],
+  ["unknown", undefined],
+])("the coordinator is told that our network is %s", async (network, connection) => {
+  site = await new Site().start();
+  const { fetch, infos } = overheard();
+  const a = site.visitor({ fetch, connection: () => connection });
+  await whole(a, site.url);
+  await until(() => infos.length > 0);
+  expect(infos.map((info) => info.network)).toEqual(infos.map(() => network));
+});
 
 test("links use the TURN credentials of the last manifest", { timeout: 30_000 }, async () => {
   site = await new Site().start();
