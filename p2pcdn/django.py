@@ -26,6 +26,7 @@ from p2pcdn.media.handed import HandedFile
 from p2pcdn.media.known import Carried
 from p2pcdn.media.ranges import RangePlan, plan_range
 from p2pcdn.media.types import media_type_of
+from p2pcdn.middleware import django_secret
 from p2pcdn.page.transform import (
     PageTransform,
     environ_headers,
@@ -60,7 +61,7 @@ class P2PCDNMiddleware:
         if self.is_async:
             markcoroutinefunction(self)
         origin = DjangoOrigin(get_response, self.is_async)
-        self.site = Site(self.config, origin, secret=lambda: settings.SECRET_KEY or None)
+        self.site = Site(self.config, origin, secret=django_secret)
         _warn_of_order(settings.MIDDLEWARE)
 
     def __call__(self, request: HttpRequest) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from asgiref.compatibility import guarantee_single_callable, is_double_callable
 from p2pcdn.config import Config
 from p2pcdn.errors import P2PCDNError
 
-__all__ = ["P2PCDN"]
+__all__ = ["P2PCDN", "django_secret"]
 
 
 class P2PCDN:
@@ -73,21 +74,24 @@ def _flask_of(app: Any) -> Any:
 def _secret_of(app: Any) -> Callable[[], str | bytes | None]:
     def secret() -> str | bytes | None:
         flask = _flask_of(app)
-        found = getattr(flask, "secret_key", None) if flask is not None else _django_secret()
+        found = getattr(flask, "secret_key", None) if flask is not None else django_secret()
         return found if isinstance(found, (str, bytes)) else None
 
     return secret
 
 
-def _django_secret() -> str | None:
+def django_secret() -> str | bytes | None:
     """Django's secret key where Django is in use in this process."""
-    import sys
-
     conf = sys.modules.get("django.conf")
     if conf is None or not conf.settings.configured:
         return None
-    found = getattr(conf.settings, "SECRET_KEY", None)
-    return found if isinstance(found, str) and found else None
+    from django.core.exceptions import ImproperlyConfigured
+
+    try:
+        found = conf.settings.SECRET_KEY
+    except (AttributeError, ImproperlyConfigured):
+        return None  # a site that signs nothing needs none, and Django lets it run
+    return found if isinstance(found, (str, bytes)) else None
 
 
 def _is_asgi(app: Any) -> bool:
