@@ -261,9 +261,14 @@ class Site:
         return self._named(path.partition("?")[0]) and not self.owns(path.partition("?")[0])
 
     async def close(self) -> None:
-        """The server stops: whoever coordinates here lets another process do it."""
-        if self._parts is not None:
+        """The server stops: whoever coordinates here lets another process do it, and what was
+        counted last is written now. uvicorn ends by the signal that stopped it, past `atexit`."""
+        if self._parts is None:
+            return
+        try:
             await self._parts.hub.close()
+        finally:
+            await asyncio.to_thread(self._parts.recorder.close)
 
     def _secret(self, config: Config) -> bytes:
         secret = self.config.secret or self._framework_secret()

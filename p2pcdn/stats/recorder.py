@@ -17,7 +17,7 @@ from p2pcdn.config import Config
 from p2pcdn.sqlite import fork_lock
 from p2pcdn.stats.batch import Batch
 from p2pcdn.stats.inbox import Inbox, Unread
-from p2pcdn.stats.store import Store, StoreError, open_store
+from p2pcdn.stats.store import HURRY_S, Store, StoreError, open_store
 from p2pcdn.stats.summary import Summary
 from p2pcdn.stats.ticker import Ticker
 
@@ -165,37 +165,54 @@ class Recorder:
     def flush(self) -> None:
         """Write what waits in memory. Where that fails, it stays and is tried again later."""
         with self._writing:
-            for unread in self._inbox.kept():
-                self._take(unread)
-            with self._lock:
-                batch, self._batch = self._batch, Batch()
-                self._flushed = time.monotonic()
-            try:
-                if self._unsure is not None:
-                    # As it was: the store knows by its name whether it has it.
-                    self._store.write(self._unsure, now=self._clock())
-                    self._unsure = None
-                self._doubt(self._store.write(batch, now=self._clock()))
-            except StoreError as error:
-                self._complain(error)
-                if error.unsure and self._unsure is None:
-                    self._unsure = batch
-                    return
-                with self._lock:
-                    newer, self._batch = self._batch, batch
-                    self._batch.add(newer)
-            else:
-                self._content()
+            self._write()
         later, self.after_first_flush = self.after_first_flush, None
         if later is not None:
             later()
 
+    def _write(self) -> None:
+        for unread in self._inbox.kept():
+            self._take(unread)
+        with self._lock:
+            batch, self._batch = self._batch, Batch()
+            self._flushed = time.monotonic()
+        try:
+            if self._unsure is not None:
+                # As it was: the store knows by its name whether it has it.
+                self._store.write(self._unsure, now=self._clock())
+                self._unsure = None
+            self._doubt(self._store.write(batch, now=self._clock()))
+        except StoreError as error:
+            self._complain(error)
+            if error.unsure and self._unsure is None:
+                self._unsure = batch
+                return
+            with self._lock:
+                newer, self._batch = self._batch, batch
+                self._batch.add(newer)
+        else:
+            self._content()
+
     def close(self) -> None:
-        """Write a last time and let go of the file; counting again opens it again."""
+        """Write a last time and let go of the store; counting again opens it again.
+
+        Takes no longer than about a second: the process ends, and may be killed otherwise.
+        """
         self._ticker.stop()
-        self.flush()
-        with self._writing:
-            self._store.close()
+        written = self._writing.acquire(timeout=HURRY_S)
+        if written:
+            try:
+                self._store.hurry()
+                self._write()
+                self._store.close()
+            finally:
+                self._writing.release()
+        if self._batch:
+            log.warning(
+                "%s could not be written in time: what was counted last is lost when this "
+                "process ends",
+                self._store.name,
+            )
         atexit.unregister(self._atexit)
 
     def _complain(self, error: StoreError) -> None:
@@ -226,6 +243,8 @@ class Recorder:
     def _tick(self) -> None:
         if not self._ticker.running:
             self._ticker.start(self)
+            atexit.unregister(self._atexit)  # closed before, by a server that stopped
+            atexit.register(self._atexit)
         elif time.monotonic() - self._flushed > 4 * self._every:
             # Threads do not run everywhere (uWSGI without --enable-threads): do it here.
             self.flush()

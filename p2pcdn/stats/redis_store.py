@@ -26,7 +26,7 @@ from p2pcdn.stats.plausible import Limits
 from p2pcdn.stats.redis_read import all_time, read_live, read_summary
 from p2pcdn.stats.redis_rollup import maintain
 from p2pcdn.stats.redis_tables import RedisTables
-from p2pcdn.stats.store import StoreError
+from p2pcdn.stats.store import HURRY_S, StoreError
 from p2pcdn.stats.summary import Summary
 from p2pcdn.stats.tidy import EVERY_S
 from p2pcdn.stats.write import add_batch
@@ -50,13 +50,13 @@ return 1
 """
 
 
-def connect(url: str) -> Redis:
+def connect(url: str, *, within_s: float = _ANSWER_S) -> Redis:
     """A client whose connections fail soon and that says nothing twice by itself."""
     return Redis.from_url(
         url,
         decode_responses=True,
-        socket_timeout=_ANSWER_S,
-        socket_connect_timeout=_CONNECT_S,
+        socket_timeout=within_s,
+        socket_connect_timeout=min(within_s, _CONNECT_S),
         socket_keepalive=True,
         retry=Retry(NoBackoff(), 0),
         retry_on_error=[],
@@ -92,11 +92,12 @@ class RedisStore:
         self._by = secrets.token_hex(8)
         self._client: Redis | None = None
         self._ahead_s = 0.0
+        self._hurried = False
         self._maintained = float("-inf")
 
     def write(self, batch: Batch, *, now: float) -> set[str]:
         """See `Store`."""
-        due = time.monotonic() - self._maintained > EVERY_S
+        due = not self._hurried and time.monotonic() - self._maintained > EVERY_S
         with self._failing():
             if due:
                 self._maintained = time.monotonic()
@@ -162,9 +163,19 @@ class RedisStore:
     def abandon(self) -> None:
         """See `Store`; the client itself knows a fork."""
 
+    def hurry(self) -> None:
+        """See `Store`."""
+        self._hurried = True
+        before = self._client
+        if before is not None:  # its sockets wait for long
+            with contextlib.suppress(Exception):
+                before.connection_pool.disconnect()
+            self._client = connect(self._url, within_s=HURRY_S)
+
     def close(self) -> None:
         """See `Store`."""
         client, self._client = self._client, None
+        self._hurried = False
         if client is not None:
             with contextlib.suppress(RedisError, OSError):
                 client.eval(_RELEASE, 1, f"{self._at}exporter", self._by)
@@ -175,7 +186,7 @@ class RedisStore:
 
     def _open(self) -> Redis:
         if self._client is None:
-            client = connect(self._url)
+            client = connect(self._url, within_s=HURRY_S if self._hurried else _ANSWER_S)
             self._sync(client.time())
             self._client = client
         return self._client
@@ -203,7 +214,7 @@ class RedisStore:
     def _locked(self) -> Iterator[tuple[Redis, Any]]:
         """The client, and a pipeline whose MULTI fails when the lock is not ours any more."""
         client, lock, token = self._open(), f"{self._at}lock", secrets.token_hex(8)
-        end = time.monotonic() + _PATIENCE_S
+        end = time.monotonic() + (HURRY_S if self._hurried else _PATIENCE_S)
         while not client.set(lock, token, nx=True, px=_LOCK_MS):
             if time.monotonic() > end:
                 raise StoreError("locked by another server worker for too long")

@@ -20,7 +20,7 @@ from p2pcdn.stats.sqlite_read import all_time, read_live, read_summary
 from p2pcdn.stats.sqlite_rollup import maintain
 from p2pcdn.stats.sqlite_schema import FILE_NAME, SCHEMA, UPSERT_BUCKET, UPSERT_TALLY
 from p2pcdn.stats.sqlite_tables import write_batch
-from p2pcdn.stats.store import StoreError
+from p2pcdn.stats.store import HURRY_S, StoreError
 from p2pcdn.stats.summary import Summary
 from p2pcdn.stats.tidy import EVERY_S
 
@@ -44,6 +44,7 @@ class SqliteStore:
         self._file: tuple[int, int] | None = None
         self._opened = 0.0
         self._maintained = float("-inf")
+        self._hurried = False
         self._lease: int | None = None
 
     @property
@@ -55,7 +56,7 @@ class SqliteStore:
         """See `Store`."""
         with self._failing():
             connection = self._open()
-            due = time.monotonic() - self._maintained > EVERY_S
+            due = not self._hurried and time.monotonic() - self._maintained > EVERY_S
             # First: should it fail, the batch is not written, and counts once later.
             if due:
                 self._maintained = time.monotonic()
@@ -145,9 +146,17 @@ class SqliteStore:
             os.close(self._lease)
             self._lease = None
 
+    def hurry(self) -> None:
+        """See `Store`."""
+        self._hurried = True
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute(f"PRAGMA busy_timeout = {int(HURRY_S * 1000)}")
+
     def close(self) -> None:
         """See `Store`."""
         self._disconnect()
+        self._hurried = False
         self.abandon()
 
     def _disconnect(self) -> None:
@@ -164,7 +173,8 @@ class SqliteStore:
             return self._connection
         before, self._opened = self._connection, time.monotonic()
         again = before is not None
-        connection = open_database(self.path, SCHEMA, timeout_s=_LOCK_TIMEOUT_S, again=again)
+        timeout_s = HURRY_S if self._hurried else _LOCK_TIMEOUT_S
+        connection = open_database(self.path, SCHEMA, timeout_s=timeout_s, again=again)
         in_memory = self.path is not None and _is_in_memory(connection)
         if before is not None:
             if in_memory:

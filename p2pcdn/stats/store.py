@@ -16,7 +16,11 @@ from p2pcdn.stats.batch import Batch
 from p2pcdn.stats.plausible import Limits
 from p2pcdn.stats.summary import Summary
 
-__all__ = ["Store", "StoreError", "open_store", "shared_name"]
+__all__ = ["HURRY_S", "Store", "StoreError", "open_store", "shared_name"]
+
+HURRY_S = 0.5
+"""A lock or an answer that comes later comes too late for a process that ends: with a lock and an
+answer it is held up for about a second."""
 
 
 class StoreError(P2PCDNError):
@@ -70,6 +74,9 @@ class Store(Protocol):
 
     def abandon(self) -> None:
         """This process is a fork: close what must not stay open in it, and use nothing."""
+
+    def hurry(self) -> None:
+        """The process ends: until `close`, wait for nobody longer than `HURRY_S`."""
 
     def close(self) -> None:
         """Let go of files and connections; what is asked later opens them again."""
