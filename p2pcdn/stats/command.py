@@ -127,6 +127,8 @@ def _read(args: argparse.Namespace, config: Config) -> Summary:
     now = time.time()
     since = parse_when(args.since, now=now)
     until = None if args.until is None else parse_when(args.until, now=now)
+    if since > now:
+        raise ValueError(f"--since {args.since} is in the future (or this machine's clock is slow)")
     if until is not None and until <= since:
         raise ValueError(f"--until {args.until} is not after --since {args.since}")
     if args.url:

@@ -150,6 +150,10 @@ def read_remote(
         Unreachable: No answer, not the right one, or the token is wrong.
     """
     at = _address(url, mount)
+    if token and not (token.isascii() and token.isprintable()):
+        # A header would break or refuse it, and the error would repeat it.
+        raise Unreachable("the token (--token or P2PCDN_STATS_TOKEN) has characters other than "
+                          "those of ASCII that can be printed: is it copied in full?")  # fmt: skip
     query: dict[str, str] = {"since": repr(since), "top": str(1000 if top is None else top)}
     if until is not None:
         query["until"] = repr(until)
@@ -168,7 +172,10 @@ def read_remote(
         raise Unreachable(_refused(at, error)) from error
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
-        raise Unreachable(f"{at} does not answer ({reason}).") from error
+        plain = "" if "//" in url else " It was asked over https: else begin --url with http://."
+        raise Unreachable(
+            f"{at} does not answer ({reason}). Is the site running, and is this its address?{plain}"
+        ) from error
     except ValueError as error:
         raise Unreachable(
             f"{at} did not answer with statistics ({error}). Is p2pcdn mounted there? Give the "
@@ -177,9 +184,14 @@ def read_remote(
 
 
 def _address(url: str, mount: str) -> str:
-    parts = urllib.parse.urlsplit(url if "//" in url else f"https://{url}")
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise Unreachable(f"--url {url!r} is not an address such as https://example.org")
+    wrong = f"--url {url!r} is not an address such as https://example.org"
+    try:
+        parts = urllib.parse.urlsplit(url if "//" in url else f"https://{url}")
+        there = parts.hostname is not None and parts.port != 0  # ValueError: no port has it
+    except ValueError as error:
+        raise Unreachable(f"{wrong} ({error})") from error
+    if parts.scheme not in ("http", "https") or not there or not url.isprintable():
+        raise Unreachable(wrong)
     path = parts.path.rstrip("/")
     if not path.endswith("/stats"):
         path = f"{path}/stats" if path.endswith(mount) else f"{path}{mount}/stats"

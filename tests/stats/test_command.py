@@ -182,13 +182,19 @@ def test_no_store_says_where_it_looked_and_what_to_do(tmp_path: Path) -> None:
         (("--top", "-1"), "0 to 1000"),
         (("--watch", "0"), "0.2 to 3600"),
         (("--price-per-gb", "nan"), "not a number"),
+        (("--since", "2999-01-01"), "in the future"),
         (("--url", "ftp://example.org"), "https://example.org"),
+        (("--url", "https://[half"), "https://example.org"),
+        (("--url", "https://example.org:99999"), "--url"),
+        (("--url", "http://127.0.0.1:9", "--token", "half\na-secret"), "copied in full"),
+        (("--url", "http://127.0.0.1:9", "--token", "five €"), "copied in full"),
         (("--json", "--csv"), "not allowed with"),
     ],
 )
 def test_wrong_usage_says_what_is_allowed(arguments: tuple[str, ...], say: str) -> None:
     done = stats(*arguments)
     assert done.returncode == 2 and say in done.stderr and "Traceback" not in done.stderr
+    assert "a-secret" not in done.stderr
 
 
 def test_a_corrupt_store_is_named_as_such(tmp_path: Path) -> None:
@@ -318,7 +324,8 @@ def test_the_token_is_not_handed_on_to_where_a_site_redirects(elsewhere: int) ->
 def test_nobody_there_is_said_in_one_line() -> None:
     done = stats("--url", "http://127.0.0.1:9", "--token", "t")
     assert done.returncode == 2 and "does not answer" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert "Is the site running" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert "begin --url with http://" in stats("--url", "127.0.0.1:9").stderr
 
 
 # --- small parts -------------------------------------------------------------------------------
