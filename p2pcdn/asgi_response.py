@@ -224,13 +224,14 @@ class Response:
         start = self._start
         if start is None:
             return
-        declared = self._declared() if self._range is None else self.sent
+        part = self._range
+        declared = self._declared() if part is None else part.stop - part.start
         self._site.recorder.origin(
             self._target(),
             sent=self.sent,
-            whole=start["status"] == 200 and self._range is None,
-            aborted=bool(declared) and self.sent < declared,
-            status=start["status"],
+            whole=start["status"] == 200 and part is None,
+            aborted=self.sent < declared,
+            status=start["status"] if part is None else part.status,
         )
 
     def _target(self) -> str:

@@ -268,7 +268,7 @@ class Response:
             sent=sent,
             whole=self._media_status == 200 and self._range is None,
             aborted=sent < declared,
-            status=206 if self._range is not None else self._media_status,
+            status=self._media_status if self._range is None else self._range.status,
         )
 
 

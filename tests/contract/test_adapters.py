@@ -249,6 +249,36 @@ def test_a_film_whose_type_the_server_does_not_know_is_a_film(serve: Any, said: 
     assert recorder.summary(0).totals.origin_counted == 100
 
 
+@pytest.mark.parametrize(
+    ("asked", "leave_after", "counted"),
+    [
+        # requests, whole, aborted
+        ({}, None, (1, 1, 0)),
+        ({}, 1, (1, 1, 1)),
+        ({"Range": "bytes=100-"}, None, (1, 0, 0)),
+        ({"Range": "bytes=100-"}, 1, (1, 0, 1)),
+        ({"Range": "bytes=99999-"}, None, (0, 0, 0)),
+    ],
+)
+def test_the_owner_reads_what_was_whole_what_a_part_and_what_broke_off(
+    serve: Any, asked: dict[str, str], leave_after: int | None, counted: tuple[int, int, int]
+) -> None:
+    pieces = [FILM[at : at + len(FILM) // 4 + 1] for at in range(0, len(FILM), len(FILM) // 4 + 1)]
+    site = serve(lambda r: Reply(200, film().headers, (piece for piece in pieces)))
+    if leave_after is not None and not site.closes_what_failed:
+        pytest.skip("Django itself closes a response under ASGI only after its last byte")
+    site.get("/media/film.mp4", asked, leave_after=leave_after)
+    recorder = site.ours.site.recorder
+    recorder.flush()
+    totals = recorder.summary(0).totals
+    assert (totals.origin_requests, totals.origin_whole, totals.origin_aborted) == counted
+    first = 100 if asked else 0
+    if leave_after is None:
+        assert totals.origin_counted == (len(FILM) - first if counted[0] else 0)
+    else:
+        assert totals.origin_counted < len(FILM) - first
+
+
 def test_a_range_behind_the_end_is_refused_as_the_standard_says(serve: Any) -> None:
     seen = serve(lambda r: film()).get("/media/film.mp4", {"Range": "bytes=99999-"})
     assert seen.status == 416
