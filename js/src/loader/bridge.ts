@@ -19,6 +19,8 @@ const PIECE_BYTES = 256 * 1024;
 export interface BridgeHost {
   /** The content behind a URL, or null where the network shall answer. */
   content(url: string): Promise<Content | null>;
+  /** The network answers this one. */
+  passed(url: string): void;
   /** An answer's bytes begin to be read. */
   opened(url: string, content: Content): void;
   /** The worker has waited `stallMs` for the byte at `offset`; `still` says whether it yet does. */
@@ -62,7 +64,7 @@ class Answer {
   #rest: Uint8Array = new Uint8Array(0);
   #offset = 0;
   #end = 0;
-  #pulled = false;
+  #pulls = 0;
 
   constructor(question: Ask, port: MessagePort, host: BridgeHost, done: () => void) {
     this.url = question.url;
@@ -70,11 +72,9 @@ class Answer {
     this.#host = host;
     this.#done = done;
     port.onmessage = ({ data }: MessageEvent<FromWorker>): void => {
-      if (data === PULL) {
-        // The first one says what the head has said: its piece is on its way.
-        if (this.#pulled) void this.#next();
-        this.#pulled = true;
-      } else if (data === PING) this.#say(ALIVE);
+      // The first PULL says what the head has said: its piece is on its way.
+      if (data === PULL) void (this.#pulls++ && this.#next());
+      else if (data === PING) this.#say(ALIVE);
       else this.end(CANCEL);
     };
     this.#say(ALIVE);
@@ -85,6 +85,8 @@ class Answer {
   end(word: typeof END | typeof FAILED | typeof NOT_MINE | typeof CANCEL): void {
     if (this.#abort.signal.aborted) return;
     if (word !== CANCEL) this.#say(word);
+    // Before it has a head the worker cancels only what it can wait for no longer.
+    if (!this.#content) this.#host.passed(this.url);
     this.#abort.abort();
     this.#done();
     // Closing at once could overtake the last word in some browsers.

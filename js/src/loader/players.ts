@@ -38,7 +38,7 @@ export class Players {
 
   /** Give a content the clocks of the players that play it. */
   attach(url: string, content: Content): void {
-    const playing = this.#playing(url);
+    const playing = this.playing(url);
     if (!playing.length) this.#feed(content);
     for (const player of playing) {
       if (this.#attached.get(player)?.url === url) continue;
@@ -89,10 +89,11 @@ export class Players {
 
   /** Whether a player of this URL asked to be left alone. */
   off(url: string): boolean {
-    return this.#playing(url).some((player) => player.dataset.p2p === "off");
+    return this.playing(url).some((player) => player.dataset.p2p === "off");
   }
 
-  #playing(url: string): HTMLMediaElement[] {
+  /** The players of this URL. */
+  playing(url: string): HTMLMediaElement[] {
     const same = (source: string): boolean => source === url;
     const found = this.#find(same);
     if (found.length) return found;

@@ -21,7 +21,12 @@ const SEGMENT = /^[^?#]*\.(?:ts|m4[sva]|mp4|cmf[va]|aac|mp3|ac3|webm|weba)(?:[?#
 const PLAYLIST = /\.(?:m3u8?|mpd)$/i;
 const MARK = ORIGIN_MARK.slice(1);
 const PAGES = 64;
-const PATIENCE = { firstMs: 400, silenceMs: 4000 };
+/**
+ * A page that has a loader is heard out, however busy it is: Chromium's player ends with an error
+ * where bytes of ours and of the network meet in one resource. Of another page nothing is known.
+ */
+const KNOWN = { firstMs: 8000, silenceMs: 4000 };
+const UNKNOWN = { ...KNOWN, firstMs: 1500 };
 
 /**
  * The service worker: hands each media request to the page that made it.
@@ -37,7 +42,7 @@ export function run(scope: Scope, config: WorkerConfig): void {
   const prefix = new URL(scope.registration.scope).pathname.length - 1;
   /** Where our own files and manifests are: to ask a page for those would never end. */
   const mount = config.path.replace(/[^/]*$/, "");
-  /** Pages that have said hello: finding one by its id takes the browser a round trip. */
+  /** Pages that have said a word: finding one by its id takes the browser a round trip. */
   const pages = new Map<string, Client>();
   /** Ids of the clients that did not answer. */
   const quiet = new Set<string>();
@@ -79,13 +84,15 @@ export function run(scope: Scope, config: WorkerConfig): void {
 
   scope.addEventListener("message", ({ data, source, ports }) => {
     const note = data as Note | null;
-    const id = source?.id ?? "";
-    if (note?.p2pcdn === "hello" && source) {
-      quiet.delete(id);
-      pages.set(id, source);
-      for (const oldest of pages.keys()) if (pages.size > PAGES) pages.delete(oldest);
-    } else if (note?.p2pcdn === "ping") ports[0]?.postMessage(config.version);
+    if (note?.p2pcdn === "hello" && source) greet(source);
+    else if (note?.p2pcdn === "ping") ports[0]?.postMessage(config.version);
   });
+
+  function greet(client: Client): void {
+    quiet.delete(client.id);
+    pages.set(client.id, client);
+    for (const oldest of pages.keys()) if (pages.size > PAGES) pages.delete(oldest);
+  }
 
   scope.addEventListener("fetch", (event) => {
     const { request, clientId } = event;
@@ -113,10 +120,12 @@ export function run(scope: Scope, config: WorkerConfig): void {
 
   async function answer({ request, clientId }: FetchEvent, url: string): Promise<Response> {
     try {
-      const client = pages.get(clientId) ?? (await scope.clients.get(clientId));
+      const known = pages.get(clientId);
+      const client = known ?? (await scope.clients.get(clientId));
       if (client) {
-        const response = await ask(client, url, request.headers.get("range"), PATIENCE, (spoke) => {
-          if (spoke) quiet.delete(clientId);
+        const range = request.headers.get("range");
+        const response = await ask(client, url, range, known ? KNOWN : UNKNOWN, (spoke) => {
+          if (spoke) greet(client);
           else {
             quiet.add(clientId);
             pages.delete(clientId);

@@ -19,6 +19,7 @@ afterEach(() => {
 function page(content: Content | null | Promise<Content | null>, host: Partial<BridgeHost> = {}) {
   const bridge = new Bridge({
     content: () => Promise.resolve(content),
+    passed: () => undefined,
     opened: () => undefined,
     stalled: () => undefined,
     stallMs: 60_000,
