@@ -86,9 +86,7 @@ def routes(
         try:
             since = parse_when(query.get("since", "24h"), now=now)
             until = parse_when(query["until"], now=now) if "until" in query else None
-            top = int(query.get("top", "50"))
-            if not 0 <= top <= _MAX_TOP:
-                raise ValueError(f"`top` is {top}; allowed is 0 to {_MAX_TOP}")
+            top = _top(query.get("top", "50"))
         except ValueError as error:
             return refusal(400, "query", str(error))
         try:
@@ -108,6 +106,13 @@ def routes(
         )
 
     return [Route("/report", report, methods=["POST"]), Route("/stats", stats, methods=["GET"])]
+
+
+def _top(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 9 else -1
+    if not 0 <= number <= _MAX_TOP:
+        raise ValueError(f"`top` is {text[:20]!r}; allowed is 0 to {_MAX_TOP}")
+    return number
 
 
 async def _body(request: Request) -> bytes | None:
