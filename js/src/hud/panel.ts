@@ -2,7 +2,7 @@ import type { ContentStats } from "../engine";
 import type { Api, LoaderStats } from "../loader/start";
 import { drawMap, drawRates, SPAN, type Rates } from "./graph";
 import { STYLE } from "./style";
-import { bytes, topCause, verdict, watched } from "./words";
+import { bytes, Missed, topCause, verdict, watched } from "./words";
 
 const FOLDED_KEY = "p2pcdn-hud";
 /** "Now" in the panel's words. */
@@ -19,6 +19,7 @@ export class Panel {
   readonly #numbers = element("dl");
   readonly #contents = element("div");
   readonly #samples: Rates[] = [];
+  readonly #missed = new Missed();
   #last: Rates | undefined;
 
   constructor(api: Api) {
@@ -76,7 +77,11 @@ export class Panel {
     this.#samples.splice(0, this.#samples.length - SPAN);
 
     const receiving = this.#samples.slice(-RECENT_S).some((sample) => sample.peers > 0);
-    const { state, words } = verdict(stats, receiving);
+    const { state, words } = verdict(
+      stats,
+      receiving,
+      this.#missed.after(stats.engine?.peers ?? []),
+    );
     this.#section.dataset.state = state;
     if (this.#words.textContent !== words) this.#words.textContent = words;
     const all = total.peers + total.origin + total.cache;

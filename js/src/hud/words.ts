@@ -1,5 +1,5 @@
 /** What the numbers mean, in plain words. */
-import type { ContentStats } from "../engine";
+import type { ContentStats, PeerStats } from "../engine";
 import type { LoaderStats } from "../loader/start";
 import type { Why } from "../loader/why";
 
@@ -37,8 +37,30 @@ export interface Verdict {
   readonly words: string;
 }
 
-/** @param receiving - Whether bytes came from peers in the last seconds. */
-export function verdict(stats: LoaderStats, receiving: boolean): Verdict {
+/** Looks, one a second, for which a missed peer is spoken of. */
+const REMEMBERED = 60;
+
+/** Who was to be connected to lately, and never was. */
+export class Missed {
+  readonly #tried = new Map<string, number>();
+
+  /** @returns How many they are, now that the engine knows these peers. */
+  after(peers: readonly PeerStats[]): number {
+    for (const [id, left] of this.#tried)
+      if (left) this.#tried.set(id, left - 1);
+      else this.#tried.delete(id);
+    for (const { id, state } of peers)
+      if (state === "open") this.#tried.delete(id);
+      else this.#tried.set(id, REMEMBERED);
+    return [...this.#tried.values()].filter((left) => left < REMEMBERED).length;
+  }
+}
+
+/**
+ * @param receiving - Whether bytes came from peers in the last seconds.
+ * @param missed - With how many others no connection came about.
+ */
+export function verdict(stats: LoaderStats, receiving: boolean, missed = 0): Verdict {
   const { why, engine, videos } = stats;
   if (why) return { state: "direct", words: PAGE[why] };
   const playing = videos.filter((video) => video.why === null);
@@ -74,6 +96,10 @@ export function verdict(stats: LoaderStats, receiving: boolean): Verdict {
   if (engine.transport === "none") {
     const words = "The coordinator cannot be reached. The video comes from the site.";
     return { state: "direct", words };
+  }
+  if (missed) {
+    const words = `No connection to ${others(missed)} came about (they left, are busy, or a firewall is between you). The site sends the video.`;
+    return { state: "origin", words };
   }
   const words = "You are the first viewer: the site sends the video, and you pass it on.";
   return { state: "origin", words };

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { ContentStats, EngineStats, PeerStats } from "../../src/engine";
-import { bytes, topCause, verdict } from "../../src/hud/words";
+import { bytes, Missed, topCause, verdict } from "../../src/hud/words";
 import type { LoaderStats } from "../../src/loader/start";
 
 const content: ContentStats = {
@@ -81,6 +81,20 @@ describe("the panel says", () => {
     ],
   ])("%s", (_, given, receiving, words) => {
     expect(verdict(given, receiving).words).toMatch(words);
+  });
+
+  it("that others are there, but cannot be reached", () => {
+    const missed = new Missed();
+    const now = (...peers: PeerStats[]): string =>
+      verdict(stats({ peers }), false, missed.after(peers)).words;
+    expect(now()).toMatch(/first viewer/);
+    expect(now(peer("connecting"))).toMatch(/Connecting to another/);
+    expect(now()).toMatch(/No connection to another visitor came about/);
+    for (let seconds = 0; seconds < 60; seconds++) now();
+    expect(now()).toMatch(/first viewer/);
+    now(peer("connecting"));
+    expect(now(peer("open"))).toMatch(/Connected to another/);
+    expect(now()).toMatch(/first viewer/);
   });
 
   it("bytes as people write them", () => {
