@@ -87,14 +87,19 @@ def play(
     seed: int = 7,
     peak: float = 6.0,
     step_s: float = 60.0,
+    from_hour: float | None = None,
 ) -> None:
-    """Visitors come and go from `clock.now` to `until`; every byte is told by both ends."""
+    """Visitors come and go from `clock.now` to `until`; every byte is told by both ends.
+
+    They are few in the night: `from_hour` is the hour that `clock.now` stands for, if not its own.
+    """
+    ahead_s = 0.0 if from_hour is None else from_hour * 3600 - clock.now
     rng = random.Random(seed)
     sizes = {key_of(path): size for path, size in VIDEOS.items()}
     watching: list[Visitor] = []
     made = 0
     while True:
-        hour = (clock.now / 3600) % 24
+        hour = ((clock.now + ahead_s) / 3600) % 24
         arriving = peak * (0.15 + max(0.0, math.sin((hour - 7) / 24 * 2 * math.pi)) ** 2)
         for _ in range(_poisson(rng, arriving)):
             path = rng.choices(list(VIDEOS), weights=[40, 25, 15, 30, 8])[0]

@@ -36,11 +36,11 @@ def test_the_page_asks_nothing_of_anybody_else() -> None:
 
 @pytest.fixture(scope="module")
 def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two hours of a site, up to now."""
+    """Two busy hours of a site, up to now."""
     folder = tmp_path_factory.mktemp("day")
     clock = Clock(time.time() - 7200)
     recorder = Recorder(Config(), folder=folder, clock=clock, flush_every_s=3600)
-    play(recorder, clock, until=clock.now + 7200, peak=3)
+    play(recorder, clock, until=clock.now + 7200, peak=3, from_hour=12)
     recorder.close()
     return folder
 
