@@ -206,15 +206,23 @@ class Engine:
         ticket = self._number(self._questions)
         future: asyncio.Future[Reply] = self.loop.create_future()
         self._questions[ticket] = future
+
+        def late() -> None:
+            if not future.done():
+                future.set_exception(
+                    HubUnavailable("the coordinator did not answer; ask again in a moment")
+                )
+
+        timer: asyncio.TimerHandle | None = None
         try:
             self.backend.submit(question(ticket))
             if not future.done():
-                await asyncio.wait((future,), timeout=ANSWER_S)
-            if not future.done():
-                raise HubUnavailable("the coordinator did not answer; ask again in a moment")
-            return future.result()
+                timer = self.loop.call_later(ANSWER_S, late)
+            return await future
         finally:
             del self._questions[ticket]
+            if timer is not None:
+                timer.cancel()
 
     def _number(self, used: dict[int, Any]) -> int:
         while True:

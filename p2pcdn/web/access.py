@@ -55,7 +55,9 @@ def _is_proxy(host: str) -> bool | None:
 
 def _forwarded(request: HTTPConnection) -> str | None:
     values = request.headers.getlist("x-forwarded-for")
-    last = values[-1].rpartition(",")[2].strip() if values else ""
+    if not values:
+        return None
+    last = values[-1].rpartition(",")[2].strip()
     try:
         return str(ipaddress.ip_address(last))
     except ValueError:

@@ -67,6 +67,8 @@ def mounted(hub: Hub, config: Config, path: str) -> list[BaseRoute]:
     if path:
         web = _Coordinator(hub, config)
         made[:0] = [
+            # Nearly all requests of a site that has no sockets: found at the first look.
+            Route(f"{path}/mailbox", _cors(web.mailbox), methods=["POST"]),
             Route(path, _cors(web.info)),
             Route(path, _cors(web.preflight), methods=["OPTIONS"]),
         ]
