@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def folder() -> Path:
 def site(folder: Path, run: Callable[..., Any]) -> Callable[..., Proxy]:
     """`site(**settings)`: the proxy in front of a site with the presentations."""
 
-    def site(**settings: str) -> Proxy:
+    def site(folder: Path = folder, **settings: str) -> Proxy:
         env = {f"P2PCDN_{name.upper()}": value for name, value in settings.items()}
         server = run(
             lambda: Uvicorn(
@@ -134,3 +135,69 @@ def test_three_viewers_of_a_stream_at_about_the_same_time_cost_less_than_two_cop
     cost = proxy.sent(SEGMENTS) / size(folder / "ts")
     print(f"three viewers: {cost:.2f} copies, stalls {[visitor.stalls for visitor in visitors]}")
     assert cost < 2
+
+
+@pytest.fixture
+def live(folder: Path, tmp_path: Path, run: Callable[..., Any]) -> Path:
+    """A folder like `folder` whose `live/` is on the air."""
+    for name in ("film.mp4", "hls.min.js", "hls.js-live.html"):
+        shutil.copy(folder / name, tmp_path)
+    run(lambda: presentations.on_air(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("browser", ["chromium", pytest.param("firefox", marks=pytest.mark.slow)])
+def test_a_live_stream_is_passed_on_segment_by_segment_as_it_grows(
+    browser: str, site: Callable[..., Proxy], watch: Watcher, live: Path
+) -> None:
+    proxy = site(live)
+    visitors = [watch(proxy, browser) for _ in range(3)]
+    for visitor in visitors:
+        visitor.open("hls.js-live.html").shared()
+        visitor.visitor.wait_for("player.readyState >= 2")
+        visitor.play(1)
+    begun = [float(visitor.visitor.eval("player.currentTime")) for visitor in visitors]
+    for visitor, since in zip(visitors, begun, strict=True):
+        visitor.until(since + 20, timeout=60)
+        visitor.no_error()
+    asked = {exchange.path for exchange in proxy.requests(SEGMENTS)}
+    copies = proxy.sent(SEGMENTS) / sum((live / path.lstrip("/")).stat().st_size for path in asked)
+    stalls = [visitor.stalls for visitor in visitors]
+    handed = [right(visitor, live / "live") for visitor in visitors]
+    print(f"{browser}: {len(asked)} segments, {copies:.2f} copies, {handed} bytes, {stalls}")
+    assert len(asked) >= 10, "the playlist did not grow"
+    assert min(handed) > 8 * 100_000, "the worker had hardly a part in it"
+    assert copies < 2, "three viewers of a live stream"
+    assert all(visitor.received + visitor.eyes["sent"] > 0 for visitor in visitors)
+
+
+@pytest.mark.parametrize("browser", ["chromium", pytest.param("firefox", marks=pytest.mark.slow)])
+def test_a_viewer_who_changes_the_quality_gets_both_from_the_visitor_before(
+    browser: str, site: Callable[..., Proxy], watch: Watcher, folder: Path
+) -> None:
+    proxy = site()
+    files = folder / "qualities"
+    visitors = [watch(proxy, browser) for _ in range(2)]
+    costs = []
+    for visitor in visitors:
+        before = proxy.sent(SEGMENTS)
+        visitor.open("hls.js-qualities.html").shared()
+        visitor.visitor.wait_for("player.readyState >= 2")
+        visitor.visitor.eval("void (hls.nextLevel = 1)")
+        visitor.play(2).until(8)
+        visitor.visitor.eval("void (hls.nextLevel = 0)")
+        visitor.until(18)
+        assert visitor.visitor.eval("player.videoHeight") == 90
+        visitor.visitor.eval("void (hls.nextLevel = 1)")
+        visitor.end()
+        assert visitor.visitor.eval("player.videoHeight") == 180
+        visitor.no_error()
+        handed = right(visitor, files)
+        costs.append(proxy.sent(SEGMENTS) - before)
+        assert handed > costs[0] / 2, "the worker had hardly a part in it"
+        for name in ("small", "large"):
+            names = [file.name for file in files.glob(f"{name}-*.ts")]
+            assert any(visitor.spans(file) for file in names), f"no segment of {name}"
+    print(f"{browser}: {costs} bytes left the origin")
+    assert costs[1] < costs[0] / 2
+    assert visitors[1].received > costs[0] / 2

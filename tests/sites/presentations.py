@@ -1,4 +1,5 @@
-"""One clip as HLS and DASH, made once by ffmpeg, and pages that play it with players of npm's."""
+"""One clip as HLS and DASH, made once by ffmpeg, and pages that play it with players of npm's;
+and a real encoder that sends it live."""
 
 from __future__ import annotations
 
@@ -8,11 +9,14 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.browser.driver import BrowserMissing as Missing
 
-__all__ = ["PLAYERS", "folder"]
+__all__ = ["PLAYERS", "folder", "on_air"]
 
 _MODULES = Path(__file__).parents[1] / "browser" / "node_modules"
 
@@ -22,6 +26,15 @@ _SOUND = ["-f", "lavfi", "-i", "anoisesrc=d=30:a=0.1:seed=7"]
 _CODECS = ["-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-g", "50",
            "-keyint_min", "50", "-sc_threshold", "0", "-b:v", "440k", "-maxrate", "440k",
            "-bufsize", "440k", "-c:a", "aac", "-b:a", "64k"]  # fmt: skip
+_COPY = ["-c", "copy"]
+# The same pictures, for a slow line.
+_SMALL = ["-vf", "scale=160:90", "-b:v", "120k", "-maxrate", "120k", "-bufsize", "120k"]
+_QUALITIES = """#EXTM3U
+#EXT-X-STREAM-INF:BANDWIDTH=250000,RESOLUTION=160x90
+small.m3u8
+#EXT-X-STREAM-INF:BANDWIDTH=600000,RESOLUTION=320x180
+large.m3u8
+"""
 _VOD = ["-f", "hls", "-hls_time", "2", "-hls_playlist_type", "vod"]
 
 _SHELL = """<!DOCTYPE html>
@@ -43,12 +56,20 @@ _VIDEO = '<video id="player" controls muted playsinline width="320" height="180"
 _HLS = """const hls = new Hls();
 hls.loadSource("{url}");
 hls.attachMedia(document.getElementById("player"));"""
+# The page's own buttons: `hls.nextLevel` is in the visitor's hand.
+_CHOSEN = "const hls = window.hls = new Hls({{startLevel: 1}});\n" + _HLS.partition("\n")[2]
 
 # page -> (file of npm, what stands in the body, what the page's author wrote)
 PLAYERS: dict[str, tuple[str, str, str]] = {
     "hls.js-ts": ("hls.js/dist/hls.min.js", _VIDEO, _HLS.format(url="ts/index.m3u8")),
     "hls.js-fmp4": ("hls.js/dist/hls.min.js", _VIDEO, _HLS.format(url="fmp4/index.m3u8")),
     "hls.js-ranges": ("hls.js/dist/hls.min.js", _VIDEO, _HLS.format(url="ranges/index.m3u8")),
+    "hls.js-qualities": (
+        "hls.js/dist/hls.min.js",
+        _VIDEO,
+        _CHOSEN.format(url="qualities/index.m3u8"),
+    ),
+    "hls.js-live": ("hls.js/dist/hls.min.js", _VIDEO, _HLS.format(url="live/index.m3u8")),
     "video.js": (
         "video.js/dist/video.min.js",
         '<video id="box" class="video-js" controls muted playsinline></video>',
@@ -99,21 +120,52 @@ def folder() -> Path:
     return place
 
 
-def _presentations(place: Path) -> None:
-    ffmpeg = shutil.which("ffmpeg")
-    if ffmpeg is None:
+@contextmanager
+def on_air(place: Path) -> Iterator[Path]:
+    """A real encoder that sends the clip live, over and over, into `live/` below a folder: the
+    playlist names the last six segments of 2 s. (The others stay on the disk, for who wants to
+    compare.) Yields `live/`, once it has three segments."""
+    live = place / "live"
+    live.mkdir()
+    arguments = [
+        "-re", "-stream_loop", "-1", "-i", f"{place}/film.mp4", "-c", "copy",
+        "-f", "hls", "-hls_time", "2", "-hls_list_size", "6", "-hls_flags", "temp_file",
+        "-hls_segment_filename", f"{live}/%05d.ts", f"{live}/index.m3u8",
+    ]  # fmt: skip
+    encoder = subprocess.Popen(
+        [_ffmpeg(), "-v", "error", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    try:
+        while len(list(live.glob("*.ts"))) < 3:
+            if encoder.poll() is not None:
+                raise RuntimeError(f"ffmpeg ended with {encoder.returncode}")
+            time.sleep(0.1)
+        yield live
+    finally:
+        encoder.kill()
+        encoder.wait()
+
+
+def _ffmpeg() -> str:
+    found = shutil.which("ffmpeg")
+    if found is None:
         raise Missing("ffmpeg is not installed: apt-get install ffmpeg")
+    return found
+
+
+def _presentations(place: Path) -> None:
+    ffmpeg = _ffmpeg()
 
     def make(*arguments: str) -> None:
         subprocess.run(
             [ffmpeg, "-v", "error", "-y", *arguments], check=True, stdin=subprocess.DEVNULL
         )
 
-    for name in ("ts", "fmp4", "ranges", "dash"):
+    for name in ("ts", "fmp4", "ranges", "dash", "qualities"):
         (place / name).mkdir()
     film = str(place / "film.mp4")
     make(*_SOURCE, *_SOUND, "-shortest", *_CODECS, film)
-    copy = ["-i", film, "-c", "copy"]
+    copy = ["-i", film, *_COPY]
     make(*copy, *_VOD, "-hls_segment_filename", f"{place}/ts/%03d.ts", f"{place}/ts/index.m3u8")
     make(*copy, *_VOD, "-hls_segment_type", "fmp4", "-hls_segment_filename",
          f"{place}/fmp4/%03d.m4s", f"{place}/fmp4/index.m3u8")  # fmt: skip
@@ -121,7 +173,10 @@ def _presentations(place: Path) -> None:
          "-hls_segment_filename", f"{place}/ranges/film.mp4",
          f"{place}/ranges/index.m3u8")  # fmt: skip
     make(*copy, "-f", "dash", "-seg_duration", "2", f"{place}/dash/manifest.mpd")
-    (place / "film.mp4").unlink()
+    for name, codecs in (("large", _COPY), ("small", [*_CODECS, *_SMALL])):
+        make("-i", film, *codecs, *_VOD, "-hls_segment_filename",
+             f"{place}/qualities/{name}-%03d.ts", f"{place}/qualities/{name}.m3u8")  # fmt: skip
+    (place / "qualities" / "index.m3u8").write_text(_QUALITIES)
 
 
 def _pages(place: Path) -> None:
