@@ -80,7 +80,10 @@ def test_without_either_it_is_made_once_and_kept(
     assert not signed_with(make(tmp_path / "elsewhere", key), kept, site=str(tmp_path))
 
 
-def test_an_app_of_no_such_framework_has_the_kept_one(tmp_path: Path) -> None:
+def test_an_app_of_no_such_framework_has_the_kept_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "django.conf", raising=False)  # in use by other tests
     app = P2PCDN(Starlette(), data_dir=str(tmp_path))
     app.site.parts  # noqa: B018
     assert signed_with(app, (tmp_path / "secret").read_bytes(), site=str(tmp_path))
