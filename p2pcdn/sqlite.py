@@ -111,6 +111,19 @@ def _made_anew(path: Path, schema: str, timeout_s: float, error: Exception) -> s
 
 
 def _connect(name: str, schema: str, timeout_s: float) -> sqlite3.Connection:
+    end = time.monotonic() + timeout_s
+    while True:
+        try:
+            return _connected(name, schema, timeout_s)
+        except sqlite3.OperationalError as error:
+            # For another process that turns a new file to write-ahead logging SQLite itself
+            # does not wait.
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= end:
+                raise
+        time.sleep(0.005)
+
+
+def _connected(name: str, schema: str, timeout_s: float) -> sqlite3.Connection:
     connection = sqlite3.connect(
         name, timeout=timeout_s, isolation_level=None, check_same_thread=False
     )

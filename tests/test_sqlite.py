@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -259,3 +260,32 @@ print(statuses)
         [sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, capture_output=True, text=True
     )
     assert done.stdout == f"{[0] * 25}\n", done.stdout + done.stderr
+
+
+def test_processes_that_make_a_file_at_the_same_moment_all_have_it(tmp_path: Path) -> None:
+    program = (
+        "import sys, time, pathlib\n"
+        "from p2pcdn.sqlite import open_database\n"
+        "start = float(sys.stdin.readline())\n"
+        "for n in range(15):\n"
+        "    time.sleep(max(0, start + n * 0.1 - time.time()))\n"
+        f"    path = pathlib.Path({str(tmp_path)!r}, str(n))\n"
+        "    made = open_database(path, 'CREATE TABLE IF NOT EXISTS t (a)')\n"
+        "    assert made.execute('PRAGMA database_list').fetchone()[2], 'in memory'\n"
+        "    made.execute('INSERT INTO t VALUES (1)')\n"
+    )
+    several = [
+        subprocess.Popen(
+            [sys.executable, "-c", program], stdin=subprocess.PIPE, text=True, cwd=ROOT
+        )
+        for _ in range(4)
+    ]
+    start = time.time() + 0.5
+    for process in several:
+        assert process.stdin is not None
+        process.stdin.write(f"{start}\n")
+        process.stdin.close()
+    assert [process.wait(60) for process in several] == [0] * 4
+    for n in range(15):
+        with closing(sqlite3.connect(tmp_path / str(n))) as made:
+            assert made.execute("SELECT count(*) FROM t").fetchone() == (4,)
