@@ -156,7 +156,7 @@ class Link:
 
     async def _supervise(self) -> None:
         pause = 0.05
-        while not self._closed:
+        while True:
             try:
                 await self._session()
             except (RedisError, OSError, TimeoutError) as error:
@@ -172,8 +172,9 @@ class Link:
             finally:
                 self._end()
                 await self._disconnect()
-            if not self._closed:
-                await asyncio.sleep(pause)
+            if self._closed:
+                return
+            await asyncio.sleep(pause)
             pause = min(_LONGEST_PAUSE_S, 2 * pause)
 
     async def _session(self) -> None:

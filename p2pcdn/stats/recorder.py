@@ -199,8 +199,7 @@ class Recorder:
         Takes no longer than about a second: the process ends, and may be killed otherwise.
         """
         self._ticker.stop()
-        written = self._writing.acquire(timeout=HURRY_S)
-        if written:
+        if self._writing.acquire(timeout=HURRY_S):
             try:
                 self._store.hurry()
                 self._write()

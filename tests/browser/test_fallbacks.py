@@ -72,7 +72,7 @@ def test_an_insecure_context(proxy: Proxy, watch: Watcher) -> None:
     assert visitor.why() == "insecure"
 
 
-@pytest.mark.parametrize("kind", ["chromium"])
+@pytest.mark.parametrize("kind", ["chromium", slow("firefox")])
 def test_without_javascript_there_is_one_player_and_it_works(
     kind: str, proxy: Proxy, visit: Callable[..., Visitor]
 ) -> None:
@@ -263,14 +263,13 @@ _BUSY = """(() => {
 })()"""
 
 
-@pytest.mark.parametrize("browser", ["chromium"])
 def test_a_page_that_is_busy_for_a_while_keeps_what_comes_through_us(
-    browser: str, proxy: Proxy, watch: Watcher
+    proxy: Proxy, watch: Watcher
 ) -> None:
     """The page hears its worker late. Chromium ends with an error where a player that got bytes of
     ours is then given the network's."""
     proxy.bytes_per_s = 150_000
-    visitor = watch(proxy, browser, scripts=(_BUSY,)).open("watch/one").shared().play(1).until(1)
+    visitor = watch(proxy, scripts=(_BUSY,)).open("watch/one").shared().play(1).until(1)
     visitor.visitor.eval("void (window.busyMs = 1500)")
     visitor.seek(24)
     assert visitor.visitor.eval("window.held") > 0
