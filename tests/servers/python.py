@@ -13,7 +13,7 @@ from tests.servers.process import Server
 # Newer ones open a control socket in the user's home, the same for every site of that user.
 _QUIET = ["--no-control-socket"] if gunicorn.version_info >= (25,) else []
 
-__all__ = ["Gunicorn", "Uvicorn", "Werkzeug"]
+__all__ = ["Gunicorn", "Uvicorn", "Waitress", "Werkzeug"]
 
 
 class Gunicorn(Server):
@@ -45,6 +45,22 @@ class Gunicorn(Server):
             "--graceful-timeout", "2",
             *_QUIET,
             *self.arguments,
+        ]  # fmt: skip
+
+
+class Waitress(Server):
+    """waitress with the WSGI app that a factory makes."""
+
+    name = "waitress"
+
+    def __init__(self, factory: str, **server: Any) -> None:
+        super().__init__(**server)
+        self.factory = factory
+
+    def command(self) -> list[str]:
+        return [
+            sys.executable, "-m", "waitress", f"--listen=127.0.0.1:{self.port}",
+            "--call", self.factory,
         ]  # fmt: skip
 
 

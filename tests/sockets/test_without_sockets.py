@@ -18,24 +18,13 @@ from websockets.exceptions import InvalidMessage, InvalidStatus
 
 from tests.hub.people import until
 from tests.servers.process import Server
-from tests.servers.python import Gunicorn
+from tests.servers.python import Gunicorn, Waitress
 from tests.sockets.test_behind_nginx import Visitor
 
 pytestmark = pytest.mark.server
 
 Run = Callable[[Any], Any]
 _FLASK = "tests.sites.flask_app:wrapped()"
-
-
-class Waitress(Server):
-    name = "waitress"
-
-    def command(self) -> Sequence[str]:
-        code = (
-            "from waitress import serve; from tests.sites.flask_app import wrapped;"
-            f"serve(wrapped(), host='127.0.0.1', port={self.port}, threads=4)"
-        )
-        return [sys.executable, "-c", code]
 
 
 class WSGIRef(Server):
@@ -79,7 +68,7 @@ class Secure(Gunicorn):
 
 
 SERVERS: dict[str, Callable[[], Server]] = {
-    "waitress": Waitress,
+    "waitress": lambda: Waitress("tests.sites.flask_app:wrapped"),
     "wsgiref": WSGIRef,
     "gunicorn-tls": Secure,
 }

@@ -18,7 +18,7 @@ import pytest
 
 from p2pcdn.stats.store import HURRY_S
 from tests.servers.process import ROOT, Server
-from tests.servers.python import Gunicorn, Uvicorn
+from tests.servers.python import Gunicorn, Uvicorn, Waitress
 from tests.servers.redis import Redis
 from tests.stats.support import MakeSite
 from tests.stats.test_command import stats
@@ -26,16 +26,6 @@ from tests.stats.test_command import stats
 pytestmark = pytest.mark.server
 
 SIZE = 2000
-
-
-class Waitress(Server):
-    name = "waitress"
-
-    def command(self) -> list[str]:
-        return [
-            sys.executable, "-m", "waitress", f"--listen=127.0.0.1:{self.port}",
-            "--call", "tests.sites.guests:wsgi",
-        ]  # fmt: skip
 
 
 def uvicorn(workers: int) -> Callable[..., Server]:
@@ -55,7 +45,7 @@ SERVERS = {
     "uvicorn, 2 workers": uvicorn(2),
     "gunicorn sync": gunicorn("sync"),
     "gunicorn gthread": gunicorn("gthread"),
-    "waitress": lambda env: Waitress(env=env),
+    "waitress": lambda env: Waitress("tests.sites.guests:wsgi", env=env),
 }
 
 
