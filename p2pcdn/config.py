@@ -141,7 +141,8 @@ class Config:
     )
     startup_wait: float = _option(
         1.0,
-        "Longest time a first visit waits for the worker before it plays direct.",
+        "Seconds that a first visit waits for the worker before it plays direct. A page that is "
+        "slow itself waits as long as it took until then, at most four times this.",
         "float",
         minimum=0,
         maximum=10,

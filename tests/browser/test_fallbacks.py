@@ -157,6 +157,28 @@ def test_the_worker_does_not_arrive(how: str, site: Site, watch: Watcher) -> Non
     assert visitor.why() in ("worker-failed", "worker-slow")
 
 
+def test_a_worker_that_comes_when_the_video_plays_already(site: Site, watch: Watcher) -> None:
+    """Chromium's player fails where bytes of the network and of a worker meet in one video."""
+    proxy = site("starlette-uvicorn", ready=("watch/long", "long.mp4"), startup_wait="0.5")
+    proxy.delay(r"/worker\.js", 3)
+    # The place that is sought must not be there yet.
+    proxy.bytes_per_s, proxy.paced = 200_000, r"/media/"
+    visitor = watch(proxy).open("watch/long").play().until(1)
+    visitor.visitor.wait_for("navigator.serviceWorker.controller !== null")
+    assert visitor.why() == "worker-slow"
+    visitor.visitor.eval("player.currentTime = player.duration - 4")
+    visitor.end()
+    visitor.no_error()
+    assert visitor.eyes["opened"] == 0
+
+
+def test_a_page_that_is_slow_itself_waits_longer_for_its_worker(site: Site, watch: Watcher) -> None:
+    proxy = site("starlette-uvicorn", startup_wait="1")
+    proxy.delay(r"/loader\.js", 3)
+    proxy.delay(r"/worker\.js", 1.5)
+    watch(proxy).open("watch/one").shared().play().end().no_error()
+
+
 PENDING = json.dumps({"state": "pending", "retry_after": 1.0}).encode()
 REFUSED = json.dumps({"error": "unknown", "message": "no"}).encode()
 

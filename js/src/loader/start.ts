@@ -69,6 +69,8 @@ export function start(config: LoaderConfig, base: URL, createEngine: CreateEngin
 class Loader {
   readonly #config: LoaderConfig;
   readonly #base: URL;
+  /** A page that took longer to come this far has a slower browser or network: it waits longer. */
+  readonly #waitMs: number;
   readonly #createEngine: CreateEngine;
   readonly #players: Players;
   readonly #bridge: Bridge;
@@ -86,6 +88,8 @@ class Loader {
   constructor(config: LoaderConfig, base: URL, createEngine: CreateEngine) {
     this.#config = config;
     this.#base = base;
+    const { startupWaitMs } = config;
+    this.#waitMs = Math.min(4 * startupWaitMs, Math.max(startupWaitMs, performance.now()));
     this.#why = impossible(config, base, window);
     // Before all else: each takes the browser as long as all that comes here together.
     this.#begin(document);
@@ -238,6 +242,8 @@ class Loader {
             () => null,
           );
           why = come === null ? "no-manifest" : come ? null : control.why;
+          // The worker may take control later, when the network has begun to answer.
+          if (why && video.preload !== "none") this.#bypassed.add(url);
         }
       }
     } catch {
@@ -273,7 +279,7 @@ class Loader {
       navigator.serviceWorker,
       new URL("worker.js", this.#base),
       new URL(this.#config.scope, this.#base),
-      this.#config.startupWaitMs,
+      this.#waitMs,
     );
     return this.#control;
   }
@@ -314,7 +320,10 @@ class Loader {
       content = this.#engine.known(url);
       if (content) return content;
       if (performance.now() < (this.#absent.get(url) ?? 0)) return null;
-      content = await within(this.#engine.content(url, this.#playlists.last), this.#patience);
+      content = await within(
+        this.#engine.content(url, this.#playlists.last),
+        Math.max(250, this.#waitMs),
+      );
     } catch {
       this.#why = "error";
     }
@@ -323,10 +332,6 @@ class Loader {
       this.#videos.set(this.#videos.has(url) ? url : presentation, this.#why ?? "no-manifest");
     }
     return content;
-  }
-
-  get #patience(): number {
-    return Math.max(250, this.#config.startupWaitMs);
   }
 
   #bypass(url: string): void {
