@@ -89,7 +89,7 @@ class Loader {
     this.#config = config;
     this.#base = base;
     const { startupWaitMs } = config;
-    this.#waitMs = Math.min(4 * startupWaitMs, Math.max(startupWaitMs, performance.now()));
+    this.#waitMs = Math.min(4 * startupWaitMs, Math.max(startupWaitMs, 2 * performance.now()));
     this.#why = impossible(config, base, window);
     // Before all else: each takes the browser as long as all that comes here together.
     this.#begin(document);
