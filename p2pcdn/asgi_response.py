@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from starlette.types import Message, Scope, Send
 
-from p2pcdn.media.ranges import RangePlan, plan_range
+from p2pcdn.media.ranges import RangePlan, content_length, plan_range
 from p2pcdn.media.types import media_type_of
 from p2pcdn.page.transform import PageTransform, plan
 from p2pcdn.runtime import PATH_SAFE, Kind, Site, held, kind_of
@@ -26,6 +26,8 @@ class Response:
     _start: Message | None = None
     _page: PageTransform | None = None
     _range: RangePlan | None = None
+    _cut = False
+    """The last byte of the range has gone out."""
     sent = -1
     """Bytes of a media response so far; -1: it is no media."""
 
@@ -187,10 +189,13 @@ class Response:
             body = message.get("body", b"")
             more = message.get("more_body", False)
             if part is not None:
+                if self._cut:
+                    return  # the visitor has it all; what the app still reads is for nobody
                 body = part.slice(body)
-                message = {**message, "body": body}
-                if not more or body:
-                    await self._forward(message)
+                self._cut = part.done
+                if self._cut or not more or body:
+                    more = more and not self._cut
+                    await self._forward({**message, "body": body, "more_body": more})
             else:
                 await self._forward(message)
             self.sent += len(body)
@@ -215,8 +220,8 @@ class Response:
     def _declared(self) -> int:
         assert self._start is not None
         for name, value in self._start["headers"]:
-            if name.lower() == b"content-length" and value.isdigit():
-                return int(value)
+            if name.lower() == b"content-length":
+                return content_length(value.decode("latin-1")) or 0
         return 0
 
     def ended(self) -> None:

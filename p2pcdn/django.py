@@ -24,7 +24,7 @@ from p2pcdn.config import Config
 from p2pcdn.media.django_origin import DjangoOrigin
 from p2pcdn.media.handed import HandedFile
 from p2pcdn.media.known import Carried
-from p2pcdn.media.ranges import RangePlan, plan_range
+from p2pcdn.media.ranges import RangePlan, content_length, plan_range, seek_ahead
 from p2pcdn.media.types import media_type_of
 from p2pcdn.middleware import django_secret
 from p2pcdn.page.transform import (
@@ -219,8 +219,7 @@ class P2PCDNMiddleware:
             return
         sent = _Sent()
         file = getattr(response, "file_to_stream", None)
-        length = str(response.headers.get("Content-Length", ""))
-        declared = int(length) if length.isdecimal() else 0
+        declared = content_length(str(response.headers.get("Content-Length", ""))) or 0
         if part is not None:
             declared = part.stop - part.start
             self._slice(request, response, part, file, sent)
@@ -242,7 +241,7 @@ class P2PCDNMiddleware:
     def _slice(
         self, request: HttpRequest, response: Any, part: RangePlan, file: Any, sent: _Sent
     ) -> None:
-        if file is not None and _seek(file, part.start):
+        if file is not None and seek_ahead(file, part.start):
             length = part.stop - part.start
             response.streaming_content = (
                 _aread(file, length, sent)
@@ -252,7 +251,7 @@ class P2PCDNMiddleware:
         elif response.is_async:
             response.streaming_content = sent.acount(_asliced(response.streaming_content, part))
         else:
-            response.streaming_content = sent.count(map(part.slice, response.streaming_content))
+            response.streaming_content = sent.count(_sliced(response.streaming_content, part))
         response.status_code = part.status
         _set_headers(
             response, [(n.encode("latin-1"), v.encode("latin-1")) for n, v in part.headers]
@@ -331,17 +330,18 @@ async def _aread(file: Any, left: int | None, sent: _Sent) -> AsyncIterator[byte
         sent.end()
 
 
+def _sliced(source: Any, part: RangePlan) -> Iterator[bytes]:
+    for piece in source:
+        yield part.slice(piece)
+        if part.done:
+            return
+
+
 async def _asliced(source: Any, part: RangePlan) -> AsyncIterator[bytes]:
     async for piece in source:
         yield part.slice(piece)
-
-
-def _seek(file: Any, position: int) -> bool:
-    try:
-        file.seek(position)
-    except (OSError, ValueError, AttributeError):
-        return False
-    return True
+        if part.done:
+            return
 
 
 def _set_headers(response: Any, headers: list[tuple[bytes, bytes]]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from p2pcdn.media.handed import HandedFile
-from p2pcdn.media.ranges import RangePlan, plan_range
+from p2pcdn.media.ranges import RangePlan, content_length, plan_range, seek_ahead
 from p2pcdn.media.types import media_type_of
 from p2pcdn.page.transform import PageTransform, environ_headers, plan, to_str_headers
 from p2pcdn.runtime import PATH_SAFE, Background, Kind, Site, hold, kind_of
@@ -67,6 +67,7 @@ class Response:
         if self._page is not None:
             self._page = self._head = None  # the app changed its mind (exc_info)
         self._media_status = 0
+        self._range = None
         self.untouched = True
         return self._pass_on(status, headers, exc_info)
 
@@ -109,6 +110,7 @@ class Response:
         self._site.library.served(_target(environ), content_type, code)
         self.untouched = False
         self._media_status = code
+        self._range = None
         wanted = environ.get("HTTP_RANGE")
         if wanted is not None and code == 200:
             self._range = plan_range(
@@ -248,15 +250,16 @@ class Response:
         try:
             file = getattr(result, "filelike", None)
             pieces: Iterable[bytes] = result
-            if file is not None and hasattr(file, "seek") and _seek(file, part.start):
+            if file is not None and seek_ahead(file, part.start):
                 pieces = _read(file, part.stop - part.start)
             else:
-                pieces = map(part.slice, result)
+                # An app that says after all that it failed (exc_info) is heard in full.
+                pieces = (part.slice(p) if self._range is part else p for p in result)
             for out in pieces:
                 if out:
                     yield out
                     sent += len(out)
-                if sent >= part.stop - part.start:
+                if sent >= part.stop - part.start and self._range is part:
                     break
         finally:
             self._count(sent)
@@ -329,16 +332,8 @@ def _close(result: object) -> None:
 def _length(headers: StrHeaders) -> int | None:
     for name, value in headers:
         if name.lower() == "content-length":
-            return int(value) if value.isdecimal() else None
+            return content_length(value)
     return None
-
-
-def _seek(file: Any, position: int) -> bool:
-    try:
-        file.seek(position)
-    except (OSError, ValueError, AttributeError):
-        return False
-    return True
 
 
 def _read(file: Any, left: int) -> Iterator[bytes]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from typing import Any
 
-__all__ = ["RangePlan", "plan_range"]
+__all__ = ["RangePlan", "content_length", "plan_range", "seek_ahead"]
 
 # `bytes=first-last`, `bytes=first-` or `bytes=-suffix`; optional white space as in section
 # 5.6.1. More digits than any file has would only cost time to read.
@@ -68,6 +69,22 @@ class RangePlan:
         return self._position >= self.stop or self.start == self.stop
 
 
+def content_length(value: str) -> int | None:
+    """A Content-Length in bytes; None where it is none, or longer than any file's."""
+    digits = value.strip()
+    return int(digits) if len(digits) <= 19 and digits.isascii() and digits.isdigit() else None
+
+
+def seek_ahead(file: Any, count: int) -> bool:
+    """Skip `count` bytes of a body that is a file. It begins where the file stands, which need
+    not be the file's own beginning. False: it cannot seek."""
+    try:
+        file.seek(file.tell() + count)
+    except (OSError, ValueError, AttributeError):
+        return False
+    return True
+
+
 def plan_range(
     *,
     method: str,
@@ -97,12 +114,11 @@ def plan_range(
         return None
     if fields.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         return None
-    length = fields.get("content-length", "").strip()
-    if not length.isascii() or not length.isdigit() or int(length) == 0:
+    size = content_length(fields.get("content-length", ""))
+    if not size:
         return None
     if if_range is not None and not _still_the_same(if_range.strip(), fields):
         return None
-    size = int(length)
     part = _parse(range_header.strip(), size)
     if part is None:
         return None

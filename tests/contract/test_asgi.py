@@ -123,3 +123,11 @@ def test_several_sites_mounted_in_one_app_each_share_their_own_videos(tmp_path: 
                 assert (await client.get(address % "three")).json()["error"] == "outside"
 
     asyncio.run(ask())
+
+
+def test_a_visitor_who_has_the_range_does_not_wait_for_the_rest_of_the_film(tmp_path: Path) -> None:
+    film = start((b"content-type", b"video/mp4"), (b"content-length", b"40"))
+    pieces = [body(bytes([number]) * 10, more=number < 3) for number in range(4)]
+    got = get(tmp_path, film, *pieces, headers=[(b"range", b"bytes=5-14")])
+    assert [m["body"] for m in got[1:]] == [b"\0" * 5, b"\1" * 5]
+    assert [m["more_body"] for m in got[1:]] == [True, False]

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
-from wsgiref.util import setup_testing_defaults
+from wsgiref.util import FileWrapper, setup_testing_defaults
 from wsgiref.validate import validator
 
 import pytest
@@ -159,3 +159,45 @@ def test_an_app_that_fails_half_way_tells_its_server_so(tmp_path: Path, generato
         assert body == PAGE
         assert [call[0] for call in calls] == ["200 OK", "500 Sorry"]
         assert calls[1][1] == sorry and calls[1][2][0] is OSError
+
+
+def test_a_file_that_stands_elsewhere_than_at_its_beginning_is_cut_where_its_body_begins(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "film.mp4"
+    file.write_bytes(b"HEADER----" + FILM[:5] + b"abcde")
+
+    def app(env: dict[str, Any], start: Start) -> Iterable[bytes]:
+        opened = file.open("rb")
+        opened.seek(10)
+        start("200 OK", [("Content-Type", "video/mp4"), ("Content-Length", "10")])
+        return FileWrapper(opened)
+
+    called = P2PCDN(app, data_dir=str(tmp_path))
+    result = called(environ("/film.mp4", HTTP_RANGE="bytes=5-8"), lambda *_: None)
+    assert b"".join(result) == b"abcd"
+    result.close()
+
+
+@pytest.mark.parametrize("generator", [False, True])
+def test_an_error_in_the_place_of_a_film_is_not_cut_to_the_range(
+    tmp_path: Path, generator: bool
+) -> None:
+    sorry = [("Content-Type", "text/plain"), ("Content-Length", "11")]
+
+    def pieces(start: Start) -> Iterator[bytes]:
+        try:
+            raise OSError("disk")
+        except OSError:
+            start("500 Sorry", sorry, sys.exc_info())
+        yield b"disk failed"
+
+    def app(env: dict[str, Any], start: Start) -> Iterable[bytes]:
+        start("200 OK", [("Content-Type", "video/mp4"), ("Content-Length", "1000")])
+        return pieces(start) if generator else list(pieces(start))
+
+    calls: list[tuple[Any, ...]] = []
+    called = P2PCDN(app, data_dir=str(tmp_path))
+    asked = environ("/film.mp4", HTTP_RANGE="bytes=0-3")
+    assert b"".join(called(asked, lambda *call: calls.append(call))) == b"disk failed"
+    assert calls[-1][:2] == ("500 Sorry", sorry)

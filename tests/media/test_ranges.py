@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pcdn.media.ranges import RangePlan, plan_range
+from p2pcdn.media.ranges import RangePlan, content_length, plan_range
 
 BODY = bytes(range(256)) * 4
 
@@ -177,3 +177,9 @@ def test_a_resumed_download_is_never_glued_to_another_version(
     if_range: str, fields: list[tuple[str, str]], cut: bool
 ) -> None:
     assert (plan("bytes=5-9", fields, if_range=if_range) is not None) is cut
+
+
+@pytest.mark.parametrize("length", ["", "-1", "+5", "1e3", "\u00b2", "9" * 5000, "1, 2"])
+def test_a_length_that_no_file_has_is_none(length: str) -> None:
+    assert content_length(length) is None
+    assert plan("bytes=0-1", [("content-type", "video/mp4"), ("content-length", length)]) is None
