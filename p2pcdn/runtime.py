@@ -226,8 +226,7 @@ class Site:
     def _shareable(self, prefix: str, target: str) -> bool:
         if not target.startswith(prefix + "/"):
             return False
-        path = target[len(prefix) :].partition("?")[0]
-        return self._named(path) and not self.owns(path)
+        return self.local(target[len(prefix) :])
 
     # --- what it is made of ------------------------------------------------------------
 
@@ -257,9 +256,9 @@ class Site:
         scope = {**scope, "app_root_path": scope.get("root_path", "")}
         await self.parts.app(scope, receive, send)
 
-    def local(self, path: str) -> bool:
-        """Whether a path below the prefix may be shared."""
-        return self._named(path.partition("?")[0]) and not self.owns(path.partition("?")[0])
+    def local(self, target: str) -> bool:
+        """Whether what a path below the prefix names, with its query, may be shared."""
+        return self._named(target) and not self.owns(target.partition("?")[0])
 
     async def close(self) -> None:
         """The server stops: whoever coordinates here lets another process do it, and what was

@@ -279,6 +279,32 @@ def test_the_owner_reads_what_was_whole_what_a_part_and_what_broke_off(
         assert totals.origin_counted < len(FILM) - first
 
 
+def test_a_stream_is_read_no_further_than_the_range_that_was_asked(serve: Any) -> None:
+    taken: list[int] = []
+
+    def pieces() -> Iterable[bytes]:
+        for number in range(64):
+            taken.append(number)
+            yield FILM[number * 256 : (number + 1) * 256]
+
+    site = serve(lambda r: Reply(200, film().headers, pieces()))
+    seen = site.get("/media/film.mp4", {"Range": "bytes=100-299"})
+    assert (seen.status, seen.body) == (206, FILM[100:300])
+    if site.name != "asgi":  # an ASGI app cannot be stopped, only not listened to
+        assert len(taken) <= 3
+
+
+def test_a_pattern_with_a_question_mark_is_compared_with_the_query(serve: Any) -> None:
+    page = PAGE.replace(b"</body>", b'<video src="/media/film.mp4?members=1"></video></body>')
+    site = serve(lambda r: film() if "film" in r.target else html(page), exclude=["*?members=*"])
+    seen = site.get("/")
+    assert b'data-src="/media/film.mp4"' in seen.body
+    assert b'<video src="/media/film.mp4?members=1">' in seen.body
+    asked = "/p2pcdn/manifest?url=%2Fmedia%2Ffilm.mp4"
+    assert site.get(asked).status in (200, 202)
+    assert site.get(asked + "%3Fmembers=1").status == 403
+
+
 def test_a_range_behind_the_end_is_refused_as_the_standard_says(serve: Any) -> None:
     seen = serve(lambda r: film()).get("/media/film.mp4", {"Range": "bytes=99999-"})
     assert seen.status == 416
