@@ -18,6 +18,7 @@ from starlette.routing import BaseRoute, Route
 
 from p2pcdn.config import Config
 from p2pcdn.config_checks import needs_secret
+from p2pcdn.web.access import client_address
 from p2pcdn.web.manifest import PEER_CHARS, PEER_ID, RateLimit
 
 __all__ = ["DEFAULT_SERVERS", "LIFETIME_S", "Ice", "turn_credentials"]
@@ -86,7 +87,7 @@ class Ice:
         allow = RateLimit(per_s=2.0, burst=30.0) if allow is None else allow
 
         async def ice(request: Request) -> JSONResponse:
-            if not allow(request.client.host if request.client else ""):
+            if not allow(client_address(request)):
                 problem = {"error": "rate", "message": "too many requests; ask again in a second."}
                 return JSONResponse(problem, 429, {**_NO_STORE, "Retry-After": "1"})
             peer = request.query_params.get("peer", "visitor")

@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute, Route
 
 from p2pcdn.media.library import Library
 from p2pcdn.media.manifest import Manifest, Pending, Refusal
+from p2pcdn.web.access import client_address
 
 __all__ = ["PEER_CHARS", "PEER_ID", "RateLimit", "routes"]
 
@@ -50,7 +51,7 @@ def routes(
     allow = RateLimit() if allow is None else allow
 
     async def manifest(request: Request) -> JSONResponse:
-        if not allow(request.client.host if request.client else ""):
+        if not allow(client_address(request)):
             return _refused(
                 Refusal("rate", "too many requests from this address; ask again in a second.")
             )

@@ -50,10 +50,10 @@ class Loader:
         self._transport = httpx.ASGITransport(app, root_path=root_path)
         self._url = f"http://localhost{root_path}/p2pcdn/manifest"
 
-    def get(self, **params: Any) -> httpx.Response:
+    def get(self, headers: dict[str, str] | None = None, **params: Any) -> httpx.Response:
         async def ask() -> httpx.Response:
             async with httpx.AsyncClient(transport=self._transport) as client:
-                return await client.get(self._url, params=params)
+                return await client.get(self._url, params=params, headers=headers)
 
         while True:
             answer = asyncio.run(ask())
@@ -140,6 +140,15 @@ def test_a_flood_from_one_client_is_refused_and_others_are_served(films: Path) -
     loader = Loader(films, allow=RateLimit(per_s=1.0, burst=3.0, proxy_factor=1.0, clock=lambda: 0))
     codes = [loader.get(url="/media/none.mp4").status_code for _ in range(5)]
     assert codes == [404, 404, 404, 429, 429]
+    loader.library.close()
+
+
+def test_a_flood_through_the_sites_own_proxy_leaves_the_others_alone(films: Path) -> None:
+    loader = Loader(films, allow=RateLimit(per_s=1.0, burst=2.0, proxy_factor=1.0, clock=lambda: 0))
+    hers, his = ({"X-Forwarded-For": address} for address in ("93.184.216.34", "93.184.216.35"))
+    codes = [loader.get(hers, url="/media/none.mp4").status_code for _ in range(4)]
+    assert codes == [404, 404, 429, 429]
+    assert loader.get(his, url="/media/none.mp4").status_code == 404
     loader.library.close()
 
 
