@@ -282,11 +282,15 @@ class Config:
         """The data folder (not made yet), the same for every worker of the site.
 
         Raises:
-            ConfigError: Somebody else has put a folder of that name into the shared temporary
-                folder, and no better place was found.
+            ConfigError: `data_dir` is in the home of somebody who has none; or, without it,
+                somebody else has put a folder of that name into the shared temporary folder,
+                and no better place was found.
         """
         if self.data_dir is not None:
-            return Path(self.data_dir).expanduser().absolute()
+            try:
+                return Path(self.data_dir).expanduser().absolute()
+            except RuntimeError as error:
+                raise ConfigError(f"data_dir = {self.data_dir!r}: {error}") from None
         site = hashlib.sha256(os.fsencode(os.getcwd())).hexdigest()[:16]
         cache = os.environ.get("XDG_CACHE_HOME")
         home = Path.home() if "HOME" in os.environ else None

@@ -355,6 +355,11 @@ def _folder_seen_from(cwd: Path, env: dict[str, str]) -> str:
     return result.stdout.strip() or result.stderr
 
 
+def test_a_data_folder_in_the_home_of_nobody_is_a_clear_error() -> None:
+    with pytest.raises(ConfigError, match="data_dir = '~nobody-has-this-name/p'"):
+        Config(data_dir="~nobody-has-this-name/p").folder()
+
+
 def test_workers_of_one_site_share_a_folder_and_two_sites_do_not(tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     one.mkdir()
