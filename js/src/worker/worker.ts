@@ -145,8 +145,10 @@ export function run(scope: Scope, config: WorkerConfig): void {
     if (!alone || orphaned) return;
     orphaned = true;
     try {
-      const { status } = await scope.fetch(scope.location.href, { method: "HEAD" });
-      if (status === 404 || status === 410) await scope.registration.unregister();
+      const { ok, status, headers } = await scope.fetch(scope.location.href, { method: "HEAD" });
+      // A site may answer whatever it does not know with its first page.
+      const other = ok && !headers.get("content-type")?.includes("javascript");
+      if (status === 404 || status === 410 || other) await scope.registration.unregister();
     } catch {
       // Offline says nothing.
     }

@@ -1,5 +1,5 @@
 /** The worker's decisions: what it may touch, and what it must leave alone. */
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import type { Ask } from "../../src/worker/protocol";
 import type { Client, FetchEvent, Scope } from "../../src/worker/scope";
 import { run } from "../../src/worker/worker";
@@ -20,6 +20,8 @@ function worker({
   patterns = [] as string[],
   active = null as string | null,
   home = "/",
+  silent = false,
+  ours = { status: 200, type: "text/javascript; charset=utf-8" },
 } = {}) {
   const listeners: Record<string, ((event: never) => void) | undefined> = {};
   const log: string[] = [];
@@ -29,6 +31,7 @@ function worker({
     id: "page",
     postMessage(question, [port]) {
       asked.push((question as Ask).url);
+      if (silent) return;
       (port as MessagePort).postMessage(0);
       (port as MessagePort).postMessage(1);
     },
@@ -39,6 +42,7 @@ function worker({
       scope: SITE + home,
       active: active && { scriptURL: SITE + active },
       waiting: null,
+      unregister: () => Promise.resolve(log.push("unregister")),
     },
     clients: {
       get: (id: string) => Promise.resolve(id === "page" ? client : undefined),
@@ -47,7 +51,9 @@ function worker({
     skipWaiting: () => Promise.resolve(log.push("skipWaiting")),
     fetch: (request: Request | string) => {
       log.push(typeof request === "string" ? request : "network");
-      return Promise.resolve(new Response("from the network"));
+      const { status, type } = ours;
+      const own = typeof request === "string" && { status, headers: { "content-type": type } };
+      return Promise.resolve(new Response("from the network", own || {}));
     },
     addEventListener: (type: string, listener: (event: never) => void) => {
       listeners[type] = listener;
@@ -139,6 +145,25 @@ describe("the worker", () => {
   it("of a page that is gone takes the network", async () => {
     const { get } = worker();
     expect(await (await get("/a.mp4", { clientId: "gone" }))?.text()).toBe("from the network");
+  });
+
+  it.each([
+    ["stays where it is still served", 200, "text/javascript; charset=utf-8", false],
+    ["leaves a site that has it no more", 404, "text/html", true],
+    ["leaves one that answers everything with its first page", 200, "text/html", true],
+    ["stays while the site is in trouble", 502, "text/html", false],
+  ])("%s, when a page does not answer", async (_, status, type, leaves) => {
+    vi.useFakeTimers();
+    try {
+      const { get, log } = worker({ ours: { status, type }, silent: true });
+      const answer = get("/a.mp4");
+      await vi.advanceTimersByTimeAsync(10_000);
+      expect(await (await answer)?.text()).toBe("from the network");
+      await vi.advanceTimersByTimeAsync(0);
+      expect(log.includes("unregister")).toBe(leaves);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   it("takes over at once, and keeps other requests from waking it", async () => {
