@@ -32,7 +32,7 @@ _STALL_S = 30.0
 _BEAT_EVERY_S = 1.0
 _FAILED_FOR_S = 600.0
 # Without a validator only the first segment is compared at each check; all of it this often.
-_TRUSTED_FOR_S = 600.0
+_TRUSTED_FOR_S = 60.0
 _INLINE_BYTES = 256 * 1024
 
 Outcome = Hashes | Refusal
