@@ -113,12 +113,16 @@ class Response:
             await self._forward(message)
             return
         body = message.get("body", b"")
-        if message.get("more_body", False):
+        more = message.get("more_body", False)
+        if more or page.is_long(body):
             await self._send_start(page.headers)
-            if out := page.feed(body):
-                await self._note_seen(page)
-                await self._forward({"type": kind, "body": out, "more_body": True})
-            return
+            for part in page.slices(body):
+                if out := page.feed(part):
+                    await self._note_seen(page)
+                    await self._forward({"type": kind, "body": out, "more_body": True})
+            if more:
+                return
+            body = b""
         if self._start is None:
             out = page.feed(body) + page.close()
         else:

@@ -10,7 +10,13 @@ from urllib.parse import quote
 from p2pcdn.media.handed import HandedFile
 from p2pcdn.media.ranges import RangePlan, content_length, plan_range, seek_ahead
 from p2pcdn.media.types import media_type_of
-from p2pcdn.page.transform import PageTransform, environ_headers, plan, to_str_headers
+from p2pcdn.page.transform import (
+    WHOLE_BODY_BYTES,
+    PageTransform,
+    environ_headers,
+    plan,
+    to_str_headers,
+)
 from p2pcdn.runtime import PATH_SAFE, Background, Kind, Site, hold, kind_of
 
 __all__ = ["Environ", "Response", "StartResponse", "StrHeaders", "prefix"]
@@ -18,12 +24,6 @@ __all__ = ["Environ", "Response", "StartResponse", "StrHeaders", "prefix"]
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 StrHeaders = list[tuple[str, str]]
-
-_WHOLE_BODY_BYTES = 400 * 1024
-"""A page whose declared length is at most this is gathered, so that its new length is exact.
-
-Twice this (before and after rewriting) stays below 1 MB for each request in flight.
-"""
 
 
 class Response:
@@ -154,7 +154,7 @@ class Response:
         assert page is not None and self._head is not None
         declared = _length(self._head[1])
         complete = isinstance(result, (list, tuple)) and len(result) <= 1
-        gather = complete or (declared is not None and declared <= _WHOLE_BODY_BYTES)
+        gather = complete or (declared is not None and declared <= WHOLE_BODY_BYTES)
         gathered: list[bytes] = []
         size = 0
         pieces = _chained(self, result)
@@ -171,15 +171,16 @@ class Response:
             if gather:
                 gathered.append(piece)
                 size += len(piece)
-                if size <= _WHOLE_BODY_BYTES or complete:
+                if size <= WHOLE_BODY_BYTES or (complete and not page.is_long(piece)):
                     continue
-                # The declared length was wrong: it streams after all.
+                # It is long, or the declared length was wrong: it streams after all.
                 gather = False
                 piece = b"".join(gathered)
             self._send_head(page.headers)
-            if out := page.feed(piece):
-                self._note_seen(page)
-                yield out
+            for part in page.slices(piece):
+                if out := page.feed(part):
+                    self._note_seen(page)
+                    yield out
         if gather:
             headers, out = page.whole(b"".join(gathered))
             self._send_head(headers)

@@ -34,7 +34,7 @@ from __future__ import annotations
 import codecs
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from p2pcdn.page import coding as codings
 from p2pcdn.page import inject
@@ -61,6 +61,7 @@ from p2pcdn.page.warn import WarnOnce
 
 __all__ = [
     "MARKER",
+    "WHOLE_BODY_BYTES",
     "Headers",
     "PageOptions",
     "PageTransform",
@@ -93,6 +94,10 @@ def is_candidate_type(content_type: bytes | str | None) -> bool:
     return start[:9] == b"text/html" and start[9:] in (b"", b";", b" ", b"\t")
 
 
+WHOLE_BODY_BYTES = 400 * 1024
+"""A page of at most this length is treated as a whole, so that its new length is exact. Twice this
+(before and after rewriting) stays below 1 MB for each request in flight."""
+_SLICE_BYTES = 64 * 1024
 _HANDED_OVER = frozenset({b"x-accel-redirect", b"x-sendfile", b"x-lighttpd-send-file"})
 _FRAGMENT_REQUESTS = frozenset({b"hx-request", b"turbo-frame"})
 _BODY_DIGESTS = frozenset(
@@ -366,6 +371,19 @@ class PageTransform:
     def with_length(self, length: int) -> Headers:
         """The headers with an exact Content-Length, for a body that was rewritten at once."""
         return [*self.headers, (b"content-length", b"%d" % length)]
+
+    def is_long(self, data: bytes) -> bool:
+        """Whether a body that is there as a whole had better go out by `slices`: before and after
+        rewriting it would take more than its share of memory, and something will change."""
+        if self.bodyless or len(data) <= WHOLE_BODY_BYTES:
+            return False
+        return self._options.always_inject or self._has_video(data)
+
+    @staticmethod
+    def slices(data: bytes) -> Iterator[bytes]:
+        """Parts of a body for `feed` that need little memory each."""
+        for at in range(0, len(data), _SLICE_BYTES):
+            yield data[at : at + _SLICE_BYTES]
 
     def whole(self, data: bytes) -> tuple[Headers, bytes]:
         """Headers and body of a page that is there as a whole.

@@ -8,6 +8,7 @@ import gzip
 import json
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,26 @@ def test_what_is_no_page_reaches_the_visitor_byte_for_byte(serve: Any) -> None:
         assert seen.body == b"".join(reply.body), path
         assert seen.headers == {k.lower(): v for k, v in reply.headers}, path
         assert seen.status == reply.status
+
+
+@pytest.mark.parametrize("site", [WSGISite, ASGISite], ids=lambda site: site.name)
+@pytest.mark.parametrize("video", [True, False], ids=["video", "none"])
+def test_a_page_of_many_megabytes_takes_little_memory_besides(
+    site: Any, video: bool, tmp_path: Path
+) -> None:
+    long = PAGE.replace(b"<video", b"<p>word</p>" * 800_000 + (b"<video" if video else b"<i"))
+    long = long if video else long.replace(b"</video>", b"")
+    made = site(lambda r: html(long), data_dir=str(tmp_path))
+    made.get("/")
+    tracemalloc.start()
+    try:
+        made.get("/")
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        made.close()
+    # The visitor keeps all of it here.
+    assert most < len(long) + 2**20
 
 
 def test_a_streamed_page_is_handed_on_piece_by_piece(serve: Any) -> None:
