@@ -118,7 +118,7 @@ class Config:
     )
     upload_limit: int | None = _option(
         None,
-        "Most bytes per second that a visitor uploads. Default: a fraction of the measured uplink.",
+        "Most bytes per second that a page uploads. Default: a fraction of the measured uplink.",
         "int?",
         minimum=0,
     )
@@ -142,7 +142,7 @@ class Config:
     startup_wait: float = _option(
         1.0,
         "Seconds that a first visit waits for the worker before it plays direct. A page that is "
-        "slow itself waits as long as it took until then, at most four times this.",
+        "slow itself waits twice the time that it took until then, at most four times this.",
         "float",
         minimum=0,
         maximum=10,
