@@ -106,9 +106,20 @@ def test_three_visitors_at_about_the_same_time_cost_less_than_two_copies(
     assert sum(visitor.received for visitor in visitors) > size("one.mp4")
 
 
-@pytest.mark.parametrize("kind", ["chromium", "firefox"])
-def test_a_seek_lands_where_the_visitor_wanted(kind: str, site: Site, watch: Watcher) -> None:
-    proxy = site("starlette-uvicorn", ready=("watch/long", "long.mp4"))
+@pytest.mark.parametrize(
+    ("kind", "server"),
+    [
+        ("chromium", "fastapi-uvicorn-2"),
+        ("firefox", "starlette-uvicorn"),
+        pytest.param("chromium", "flask-gunicorn-4", marks=pytest.mark.slow),
+        pytest.param("chromium", "django-uvicorn", marks=pytest.mark.slow),
+        pytest.param("chromium", "flask-nginx", marks=pytest.mark.slow),
+    ],
+)
+def test_a_seek_lands_where_the_visitor_wanted(
+    kind: str, server: str, site: Site, watch: Watcher
+) -> None:
+    proxy = site(server, ready=("watch/long", "long.mp4"))
     first = watch(proxy).open("watch/long").shared().play(8).end()
     alone = proxy.sent(r"/media/long\.mp4")
     second = watch(proxy, kind).open("watch/long").shared().play(1).until(0.5)
@@ -123,12 +134,22 @@ def test_a_seek_lands_where_the_visitor_wanted(kind: str, site: Site, watch: Wat
     first.no_error()
 
 
-@pytest.mark.parametrize("gone", ["kill", pytest.param("close", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("gone", "server"),
+    [
+        ("kill", "django-gunicorn-4"),
+        pytest.param("kill", "starlette-uvicorn", marks=pytest.mark.slow),
+        pytest.param("kill", "flask-gunicorn-4", marks=pytest.mark.slow),
+        pytest.param("kill", "fastapi-uvicorn-2", marks=pytest.mark.slow),
+        pytest.param("kill", "starlette-nginx", marks=pytest.mark.slow),
+        pytest.param("close", "starlette-uvicorn", marks=pytest.mark.slow),
+    ],
+)
 def test_the_video_plays_on_when_the_visitor_who_fed_it_is_gone(
-    gone: str, site: Site, watch: Watcher
+    gone: str, server: str, site: Site, watch: Watcher
 ) -> None:
     # A feeder slow enough that most of the video is still to come when it goes.
-    proxy = site("starlette-uvicorn", ready=("watch/long", "long.mp4"), upload_limit="300000")
+    proxy = site(server, ready=("watch/long", "long.mp4"), upload_limit="300000")
     first = watch(proxy).open("watch/long").shared().play(8).end()
     second = watch(proxy).open("watch/long").shared().play(1)
     second.visitor.wait_for("eyes.received > 400000")
