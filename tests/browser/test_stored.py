@@ -223,6 +223,21 @@ def test_a_site_that_turns_it_off_leaves_nothing_behind(site: Site, watch: Watch
     visitor.no_error()
 
 
+def test_what_a_site_below_another_path_has_stored_is_left_alone(
+    site: Site, watch: Watcher
+) -> None:
+    proxy = site("starlette-uvicorn")
+    visitor = watch(proxy)
+    visitor.visitor.goto(proxy.localhost + "/p2pcdn/health")
+    visitor.visitor.eval("""caches.open("p2pcdn")
+      .then((cache) => cache.put("/other/p2pcdn/stored/index", new Response("theirs")))""")
+    visitor.open("watch/one").shared().play().end()
+    stored(visitor, "one.mp4")
+    theirs = visitor.visitor.eval("""caches.open("p2pcdn")
+      .then((cache) => cache.match("/other/p2pcdn/stored/index")).then((found) => found?.text())""")
+    assert theirs == "theirs"
+
+
 def test_who_opts_out_has_what_was_kept_deleted(site: Site, watch: Watcher) -> None:
     proxy = site("starlette-uvicorn")
     visitor = stored(watch(proxy).open("watch/one").shared().play().end(), "one.mp4")

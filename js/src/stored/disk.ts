@@ -339,7 +339,7 @@ export class StoredDisk implements Disk {
     if (storage?.getItem(OPT_OUT_KEY) === "off") {
       this.die();
       storage.removeItem(STORED_KEY);
-      await files.wipe();
+      await files.wipe(true);
       return;
     }
     const pieces: Piece[] = [];

@@ -12,8 +12,8 @@ export interface Files {
   read(name: string): Promise<Uint8Array<ArrayBuffer> | null>;
   write(name: string, data: Uint8Array | string): Promise<void>;
   remove(names: Iterable<string>): Promise<void>;
-  /** Removes all there is. */
-  wipe(): Promise<void>;
+  /** Removes all there is of this site; for good: nothing will be written any more. */
+  wipe(forGood?: boolean): Promise<void>;
 }
 
 /** Lets one tab at a time do something; undefined: it was not this one's turn for too long. */
@@ -28,24 +28,28 @@ const PATIENCE = 3;
 /** @param base - The loader's URL: sites below other paths of this origin have entries of their own. */
 export async function openFiles(base: URL): Promise<Files | null> {
   try {
-    let cache: Cache | null = await within(caches.open(CACHE), OPEN_MS);
-    if (!cache) return null;
+    const opened = await within(caches.open(CACHE), OPEN_MS);
+    if (!opened) return null;
+    let cache = opened;
     const at = (name: string): string => new URL(`stored/${name}`, base).href;
     return {
       async read(name) {
-        const found = await cache?.match(at(name));
+        const found = await cache.match(at(name));
         return found ? new Uint8Array(await found.arrayBuffer()) : null;
       },
       async write(name, data) {
-        cache ??= await caches.open(CACHE);
         await cache.put(at(name), new Response(data as BodyInit));
       },
       async remove(names) {
-        for (const name of names) await cache?.delete(at(name));
+        for (const name of names) await cache.delete(at(name));
       },
-      async wipe() {
-        cache = null;
-        await caches.delete(CACHE);
+      async wipe(forGood) {
+        // Other tabs, and sites below other paths, have entries in it. Anew: a visitor who opts
+        // out deletes it in all tabs.
+        cache = await caches.open(CACHE);
+        for (const { url } of await cache.keys())
+          if (url.startsWith(at(""))) await cache.delete(url);
+        if (forGood && !(await cache.keys()).length) await caches.delete(CACHE);
       },
     };
   } catch {

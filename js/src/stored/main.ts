@@ -1,4 +1,4 @@
-import { CACHE, STORED_KEY } from "../engine";
+import { STORED_KEY } from "../engine";
 import { absolute } from "../loader/elements";
 import type { DiskHost } from "../swarm/engine";
 import type { Disk } from "../swarm/store";
@@ -12,7 +12,7 @@ export async function openDisk(host: DiskHost): Promise<Disk | undefined> {
   const { base, config } = host;
   if (!config.diskLimit) {
     localStorage.removeItem(STORED_KEY);
-    await caches.delete(CACHE);
+    await (await openFiles(base))?.wipe(true);
     return undefined;
   }
   // Somebody looks how it works: two tabs are to be two visitors, not one who has it all already.
