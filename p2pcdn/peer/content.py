@@ -28,6 +28,11 @@ _LONE_RUN = 4 * 1024 * 1024
 _SHARED_RUN = 512 * 1024
 """Bytes of one request to the origin, alone and among peers who may fetch the next."""
 _RECLAIM_S = 2.0
+_PATIENCE_S = 2.0
+_SLOWNESS = 2.0
+"""A claimed segment is waited for so many times as long as the origin takes, and so much longer."""
+_GUESSED_PACE = 1 / 100_000
+"""Seconds per byte of an origin that was not asked yet."""
 _GATHER_S = 0.03
 _ENOUGH = 4
 """After so many failures in a row without progress a reader is told."""
@@ -99,6 +104,11 @@ class Content:
         self._fetching: set[int] = set()
         self._origin: asyncio.Task[None] | None = None
         self._retry_at = 0.0
+        self._pace = _GUESSED_PACE
+        """Seconds per byte that the origin took last."""
+        self._claimed: dict[int, tuple[float, int]] = {}
+        """Missing segment -> since when others are to bring it, and the bytes that they were to
+        fetch up to its end. The clock runs whoever claims it next."""
         self._failures = 0
         self._final = False
         self._windows: dict[object, range] = {}
@@ -212,6 +222,7 @@ class Content:
             return
         if self.manifest.fits(flight.segment, data):
             self._counts["peers"] += len(data)
+            flight.link.doubted = False
             self._hold(flight.segment, data)
         else:
             self._counts["rejected"] += len(data)
@@ -274,7 +285,7 @@ class Content:
                 self._flights[segment] = best.request(self, segment, length)
             elif any(link.flights for link in holders):
                 continue  # soon
-            elif any(segment in remote.claims for _, remote in joined):
+            elif self._coming(segment, joined):
                 continue  # somebody brings it into the swarm
             else:
                 alone.append(segment)
@@ -287,6 +298,30 @@ class Content:
             while count < most and alone[0] + count in alone:
                 count += 1
             self._origin = asyncio.get_running_loop().create_task(self._fetch(alone[0], count))
+
+    def _coming(self, segment: int, joined: list[tuple[Link, Remote]]) -> bool:
+        """Whether somebody who claims a segment may still be waited for.
+
+        A claim costs its maker nothing, so none is believed for much longer than the origin
+        would take, and of who broke one no other before something came from him.
+        """
+        now = self._env.now()
+        makers = [
+            (link, remote)
+            for link, remote in joined
+            if segment in remote.claims and link.uploads and not link.doubted
+        ]
+        if not makers:
+            return False
+        if segment not in self._claimed:
+            ahead = min(sum(s < segment for s in remote.claims) for _, remote in makers)
+            size = min(ahead * self.segment_bytes, _LONE_RUN) + self.manifest.length(segment)
+            self._claimed[segment] = now, size
+        since, size = self._claimed[segment]
+        patience = _PATIENCE_S + _SLOWNESS * self._pace * size
+        for link, remote in makers:
+            link.doubted = now - remote.claims[segment].since > patience
+        return now - since <= patience
 
     def _leave_to(self, joined: list[tuple[Link, Remote]]) -> None:
         """What the origin was to send later and a peer has by now: not from the origin."""
@@ -320,12 +355,15 @@ class Content:
     async def _fetch(self, first: int, count: int) -> None:
         self._fetching = set(range(first, first + count))
         self._claim()
+        began, got = self._env.now(), 0
         try:
             async for segment, data in origin.segments(
                 self._env.http, self.url, self.manifest, first, count
             ):
                 self._fetching.discard(segment)
                 self._counts["origin"] += len(data)
+                got += len(data)
+                self._pace = (self._env.now() - began) / got
                 self._failures, self.trouble, self._final = 0, None, False
                 # An origin without ranges sends on; what nobody wants yet would be lost.
                 while segment >= first + count and self._ahead_of_readers(segment):
@@ -368,6 +406,7 @@ class Content:
             self._announce_change()
             return
         self.held.put(segment, True)
+        self._claimed.pop(segment, None)
         self.lost.discard(segment)
         self.gained.add(segment)
         self._unhave.discard(segment)

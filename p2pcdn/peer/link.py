@@ -15,7 +15,7 @@ from p2pcdn.peer.bits import Bits
 from p2pcdn.peer.uploader import Order
 from p2pcdn.peer.wire import Message, Reason, Run, WireError
 
-__all__ = ["Channel", "Host", "Link", "PeerFlight", "Remote", "Shared"]
+__all__ = ["Channel", "Claim", "Host", "Link", "PeerFlight", "Remote", "Shared"]
 
 _MAX_ORDERS = 256
 _MAX_ORDERED_BYTES = 16 * 1024 * 1024
@@ -85,13 +85,21 @@ class Host(Protocol):
 
 
 @dataclass(slots=True)
+class Claim:
+    """A peer's word that it fetches a segment from the origin."""
+
+    since: float
+    until: float
+    """How long it is believed unless it is renewed; that does not change `since`."""
+
+
+@dataclass(slots=True)
 class Remote:
     """A peer's side of one content."""
 
     key: str
     has: Bits
-    claims: dict[int, float] = field(default_factory=dict)
-    """Segment -> until when the claim is believed."""
+    claims: dict[int, Claim] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -123,6 +131,8 @@ class Link:
         self.sent = 0
         self.uploads = True
         self.strikes = 0.0
+        self.doubted = False
+        """It did not keep a claim, and has delivered nothing since: its claims are just words."""
         self.over = False
         self.opened_at = self._heard_at = self._budget_at = host.now()
         self._channel = channel
@@ -280,13 +290,14 @@ class Link:
         remote = self.remotes.get(message.c)
         if remote is None:
             return
-        until = self._host.now() + _CLAIM_S
+        now = self._host.now()
         for first, count in message.runs:
             _need(first + count <= remote.has.size, "a segment that is none")
             self._spend(count / 64)
             for segment in range(first, first + count):
                 if isinstance(message, wire.Claim):
-                    remote.claims[segment] = until
+                    claim = remote.claims.setdefault(segment, Claim(now, now))
+                    claim.until = now + _CLAIM_S
                 else:
                     remote.has.put(segment, isinstance(message, wire.Have))
                     remote.claims.pop(segment, None)
@@ -377,7 +388,7 @@ class Link:
             self._pings[self._rid] = now
             self.say(wire.Ping(self._rid))
         for remote in self.remotes.values():
-            for segment in [s for s, until in remote.claims.items() if until < now]:
+            for segment in [s for s, claim in remote.claims.items() if claim.until < now]:
                 del remote.claims[segment]
         late = [
             flight

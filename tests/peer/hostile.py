@@ -18,7 +18,7 @@ from p2pcdn.peer.bits import Bits
 from p2pcdn.peer.link import Link
 from p2pcdn.peer.uploader import Order, Uploader
 
-__all__ = ["ANSWERS", "ATTACKS", "HostilePeer"]
+__all__ = ["ANSWERS", "ATTACKS", "PASSED_OVER", "HostilePeer"]
 
 
 def _data(order: Order, offset: int, data: bytes) -> bytes:
@@ -129,6 +129,11 @@ def _everybody(link: Link) -> list[bytes]:
     return [wire.encode(wire.Peers(0, ids))] * 20
 
 
+def _claims(link: Link) -> list[bytes]:
+    remote = next(iter(link.remotes.values()))
+    return [wire.encode(wire.Claim(0, ((0, remote.has.size),))), wire.encode(wire.Have(0, ()))]
+
+
 OPENERS: dict[str, Callable[[Link], list[bytes]]] = {
     "flood": _flood,
     "HAVE flood": _have_flood,
@@ -136,10 +141,15 @@ OPENERS: dict[str, Callable[[Link], list[bytes]]] = {
     "giant frames": _giant,
     "noise": _noise,
     "invented peers": _everybody,
+    "lying CLAIM": _claims,
 }
 """What is sent as soon as a link is open."""
+_AGAIN_S = {"flood": 0.0, "HAVE flood": 0.0, "lying CLAIM": 2.0}
+"""And again, each time after a pause."""
 
 ATTACKS = (*ANSWERS, *OPENERS)
+PASSED_OVER = ("silence", "slow drip", "lying HAVE", "lying CLAIM", "invented peers")
+"""Who is merely slow or useless is not asked again, but need not be dropped."""
 
 
 class _HostileUploader(Uploader):
@@ -170,32 +180,35 @@ class HostilePeer(Peer):
         return _HostileUploader(self, limit)
 
     async def seed(self, url: str) -> Content:
-        if self.attack != "lying HAVE":
+        if self.attack not in ("lying HAVE", "lying CLAIM"):
             return await super().seed(url)
         content = await self.open(url)
-        content.held = _Everything(content.held.size)
-        content.read = lambda segment: bytes(content.manifest.length(segment))  # type: ignore[method-assign]
+        if self.attack == "lying HAVE":
+            content.held = _Everything(content.held.size)
+            content.read = lambda segment: bytes(content.manifest.length(segment))  # type: ignore[method-assign]
+        content.full = True  # there is nothing to wait for
         for link in self._links:
             link.join(content)
-        self._searches.announce(content, content.held)
+        self._searches.announce(content, range(content.held.size))
         return content
 
     def opened(self, link: Link) -> None:
         super().opened(link)
         if opener := OPENERS.get(self.attack):
-            self._go(self._open_with(link, opener(link)))
+            self._go(self._open_with(link, opener))
 
-    async def _open_with(self, link: Link, frames: list[bytes]) -> None:
+    async def _open_with(self, link: Link, opener: Callable[[Link], list[bytes]]) -> None:
         # After the other side's HELLO and JOIN, so that there is something to be lost.
         while not link.remotes and not link.over:
             await asyncio.sleep(0.01)
         while not link.over:
-            for frame in frames:
+            for frame in opener(link):
                 while link.backlog() > 1 << 16 and not link.over:
                     await asyncio.sleep(0.01)
                 self.attacks += link.send(frame)
-            if "flood" not in self.attack:
+            if self.attack not in _AGAIN_S:
                 return
+            await asyncio.sleep(_AGAIN_S[self.attack])
 
     def ended(self, link: Link, hostile: bool) -> None:
         super().ended(link, hostile)

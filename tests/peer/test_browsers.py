@@ -9,7 +9,7 @@ import pytest
 from p2pcdn.peer import Peer
 from tests.browser.eyes import Watch, warm
 from tests.peer.conftest import Beside
-from tests.peer.hostile import HostilePeer
+from tests.peer.hostile import PASSED_OVER, HostilePeer
 from tests.servers.proxy import Proxy
 from tests.sites import media
 
@@ -70,6 +70,7 @@ def test_a_python_peer_fetches_from_a_visitors_page(
                 "slow drip",
                 "cut header",
                 "lying HAVE",
+                "lying CLAIM",
                 "flood",
                 "HAVE flood",
                 "data that nobody asked for",
@@ -87,16 +88,12 @@ def test_a_visitor_who_meets_a_hostile_peer_sees_the_right_video_to_its_end(
 ) -> None:
     liar = HostilePeer(attack, f"{origin.url}/watch/one")
     running = beside(liar)
-    if attack == "lying HAVE":
-        running.do(liar.seed("/media/one.mp4"))
-    else:
-        running.seed("/media/one.mp4")
+    running.seed("/media/one.mp4")
     running.until(lambda: liar.stats().transport == "websocket")
     visitor = watch(origin).open("watch/one").shared().play(2).end()
     visitor.no_error()
     visitor.delivered("one.mp4")
     assert visitor.stalls == []
     running.until(lambda: liar.attacks > 0)
-    if attack not in ("silence", "slow drip", "lying HAVE", "invented peers"):
-        # Who is merely slow or useless is not asked again, but need not be dropped.
+    if attack not in PASSED_OVER:
         running.until(lambda: liar.dropped > 0)

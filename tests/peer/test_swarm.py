@@ -20,7 +20,7 @@ from p2pcdn.peer import peer as peer_module
 from p2pcdn.peer.origin import ContentChanged
 from p2pcdn.peer.peer import NotShared
 from p2pcdn.peer.seeder import Seeder
-from tests.peer.hostile import ANSWERS, ATTACKS, HostilePeer
+from tests.peer.hostile import ANSWERS, ATTACKS, PASSED_OVER, HostilePeer
 from tests.servers.process import environment
 from tests.servers.proxy import Proxy
 from tests.servers.python import Uvicorn
@@ -183,15 +183,12 @@ def test_a_seeder_that_is_killed_midway_costs_no_byte(origin: Proxy, tmp_path: P
 def test_a_hostile_peer_spoils_nothing_and_is_dropped(attack: str, origin: Proxy) -> None:
     async def story() -> None:
         async with HostilePeer(attack, f"{origin.url}/watch/one") as liar:
-            content = await liar.seed(ONE)
-            if attack != "lying HAVE":
-                await content.wait()
+            await (await liar.seed(ONE)).wait()
             await true(lambda: liar.stats().transport == "websocket")
             async with Peer(f"{origin.url}/watch/one") as visitor:
                 assert await visitor.fetch(ONE) == clip()
                 await true(lambda: liar.attacks > 0)
-                # Who is merely slow or useless is not asked again, but need not be dropped.
-                if attack not in ("lying HAVE", "invented peers", "silence", "slow drip"):
+                if attack not in PASSED_OVER:
                     await true(lambda: not visitor.stats().links)
                     assert visitor._links.shuns(liar.id)
                 (stats,) = visitor.stats().contents
