@@ -88,7 +88,7 @@ class Links:
 
     Args:
         me: Our peer id.
-        configuration: For every RTCPeerConnection.
+        configuration: For the RTCPeerConnections made from now on; may be replaced.
         most: Links that we ask for; half as many again are accepted.
         host: The peer around.
     """
@@ -96,7 +96,8 @@ class Links:
     def __init__(
         self, me: str, configuration: RTCConfiguration, most: int, host: LinksHost
     ) -> None:
-        self._me, self._configuration, self._most, self._host = me, configuration, most, host
+        self._me, self._most, self._host = me, most, host
+        self.configuration = configuration
         self._entries: dict[str, _Entry] = {}
         self._shunned: OrderedDict[str, float] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -284,7 +285,7 @@ class Links:
         return True
 
     def _enter(self, id: str, connection_id: str, *, offered: bool) -> _Entry:
-        pc = RTCPeerConnection(self._configuration)
+        pc = RTCPeerConnection(self.configuration)
         entry = _Entry(id, connection_id, pc, offered, self._host.now())
         channel: RTCDataChannel = pc.createDataChannel("p2pcdn", negotiated=True, id=0)
         channel.bufferedAmountLowThreshold = HIGH_WATER // 2

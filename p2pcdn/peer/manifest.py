@@ -25,7 +25,7 @@ _DIGEST = 32
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Size, segment length and SHA-256 list of a content, and the token for its swarm."""
+    """Size, segment length and SHA-256 list of a content, and what its swarm needs."""
 
     key: str
     size: int
@@ -35,6 +35,9 @@ class Manifest:
     token: str
     expires: float
     """Unix time at which the token expires."""
+    ice: tuple[Mapping[str, Any], ...] | None = None
+    """The ICE servers with credentials that run out, as RTCIceServer dictionaries; None: those
+    that the loader names."""
 
     @property
     def segments(self) -> int:
@@ -125,7 +128,7 @@ def parse_manifest(body: Mapping[str, Any]) -> Manifest | None:
     segments = -(-size // segment_bytes)
     if segments > MAX_SEGMENTS or len(digests) != segments * _DIGEST:
         return None
-    type_ = body.get("type")
+    type_, ice = body.get("type"), body.get("ice")
     return Manifest(
         key,
         size,
@@ -134,7 +137,13 @@ def parse_manifest(body: Mapping[str, Any]) -> Manifest | None:
         digests,
         token,
         float(expires) if _number(expires) else float("inf"),
+        tuple(filter(_is_server, ice)) if isinstance(ice, list) else None,
     )
+
+
+def _is_server(value: object) -> bool:
+    urls = value.get("urls") if isinstance(value, dict) else None
+    return all(isinstance(url, str) for url in (urls if isinstance(urls, list) else [urls]))
 
 
 def _number(value: object) -> TypeGuard[int | float]:

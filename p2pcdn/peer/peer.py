@@ -7,13 +7,14 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
+from aiortc import RTCConfiguration
 
 from p2pcdn import __version__
 from p2pcdn.coordinator.messages import NETWORKS
@@ -151,8 +152,7 @@ class Peer:
             self.store = Store(self._cache_limit, folder, evicted=self._evicted)
             stack.callback(self.store.close)
             self.site, self.page = await find_site(self.http, self.site_url, self._mount)
-            rtc = rtc_configuration(self.site.ice, relay_only=self.site.relay_only)
-            self._links = Links(self.id, rtc, self._max_links, self)
+            self._links = Links(self.id, self._rtc(self.site.ice), self._max_links, self)
             self._client = Client(
                 self.site.coordinator,
                 Identity(self.id, secrets.token_hex(16), self.site.key),
@@ -268,7 +268,7 @@ class Peer:
     async def _manifest(self, target: str) -> Manifest:
         end = self.now() + _PATIENCE_S
         while True:
-            answer = await ask_manifest(self.http, self.site.mount, target, self.id)
+            answer = await self._ask(target)
             if isinstance(answer, Manifest):
                 return answer
             if isinstance(answer, Refused):
@@ -279,6 +279,16 @@ class Peer:
             if self.now() > end:
                 raise NotShared(f"{target} has no manifest: {answer.reason}; try again later")
             await asyncio.sleep(answer.after_s)
+
+    async def _ask(self, target: str) -> Manifest | Later | Refused:
+        answer = await ask_manifest(self.http, self.site.mount, target, self.id)
+        if isinstance(answer, Manifest) and answer.ice is not None:
+            # Links that are made from now on use the fresh credentials.
+            self._links.configuration = self._rtc(answer.ice)
+        return answer
+
+    def _rtc(self, ice: Iterable[Mapping[str, Any]]) -> RTCConfiguration:
+        return rtc_configuration(ice, relay_only=self.site.relay_only)
 
     def _enter(self, target: str, manifest: Manifest) -> Content:
         url = self.site.mount.join(target)
@@ -314,7 +324,7 @@ class Peer:
 
     async def _check(self, content: Content) -> None:
         """Whether the site still shares it, and the same bytes; renews the token."""
-        answer = await ask_manifest(self.http, self.site.mount, content.target, self.id)
+        answer = await self._ask(content.target)
         if content.closed:
             return
         if isinstance(answer, Later):
