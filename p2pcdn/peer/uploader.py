@@ -26,7 +26,7 @@ class Stock(Protocol):
 
 @dataclass(slots=True)
 class Order:
-    """One request of a peer. The bytes stay in the store until it is their turn."""
+    """One request of a peer."""
 
     content: Stock
     rid: int
@@ -34,6 +34,9 @@ class Order:
     offset: int
     length: int
     sent: int = 0
+    data: bytes | None = None
+    """What was asked for, from its first piece on: one order of each link is begun at a time. Until
+    then it stays in the store, which may have to read and hash a whole segment for every piece."""
 
 
 class Outlet(Protocol):
@@ -117,13 +120,15 @@ class Uploader:
 
     def _serve(self, outlet: Outlet) -> None:
         order = outlet.orders[0]
-        data = order.content.read(order.segment)
-        if data is None:  # evicted since it was asked for
-            outlet.orders.popleft()
-            outlet.send(encode(Reject(order.rid, Reason.NOT_HELD)))
-            return
+        if order.data is None:
+            whole = order.content.read(order.segment)
+            if whole is None:  # evicted since it was asked for
+                outlet.orders.popleft()
+                outlet.send(encode(Reject(order.rid, Reason.NOT_HELD)))
+                return
+            order.data = whole[order.offset : order.offset + order.length]
         at = order.offset + order.sent
-        piece = data[at : at + min(MAX_DATA, order.length - order.sent)]
+        piece = order.data[order.sent : order.sent + MAX_DATA]
         order.sent += len(piece)
         if order.sent >= order.length:
             outlet.orders.popleft()

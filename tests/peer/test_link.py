@@ -40,7 +40,7 @@ class FakeContent:
 
     def __init__(self) -> None:
         self.held = Bits(4)
-        self.pokes = 0
+        self.pokes = self.reads = 0
         self.whole: list[PeerFlight] = []
         self.sent = 0
 
@@ -49,6 +49,7 @@ class FakeContent:
             self.held.put(segment, True)
 
     def read(self, segment: int) -> bytes | None:
+        self.reads += 1
         length = min(SEGMENT, SIZE - segment * SEGMENT)
         return bytes([segment]) * length if segment in self.held else None
 
@@ -314,6 +315,23 @@ def test_a_full_channel_is_left_to_drain() -> None:
     _run_pump(world)
     data = world.channel.said(wire.Data)
     assert [m.offset for m in data if isinstance(m, wire.Data)] == [0, 16384, 32768, 49152]
+
+
+def test_what_is_served_in_turns_is_read_once_however_many_take_turns() -> None:
+    world = World().joined()
+    world.content.hold(*range(4))
+    links = [world.link, *(Link(f"them{n}", FakeChannel(), world) for n in range(8))]
+    world.uploader.outlets[:] = links
+    for number, link in enumerate(links):
+        link.hear(wire.encode(wire.Join(1, KEY, 4, b"\0")))
+        link.hear(wire.encode(wire.Request(1, 1, number % 3, 100, SEGMENT - 100)))
+    _run_pump(world)
+    assert world.content.reads == len(links)
+    for number, link in enumerate(links):
+        assert isinstance(link._channel, FakeChannel) and not link.orders
+        pieces = [m for m in link._channel.said(wire.Data) if isinstance(m, wire.Data)]
+        assert [m.offset for m in pieces] == [100, 16484, 32868, 49252]
+        assert b"".join(m.data for m in pieces) == bytes([number % 3]) * (SEGMENT - 100)
 
 
 def test_what_was_evicted_meanwhile_is_refused_not_made_up() -> None:
