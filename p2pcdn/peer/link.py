@@ -328,8 +328,10 @@ class Link:
             return
         key = flight.content.key
         if reason == Reason.BUSY:
-            self._busy_for = min(4.0, self._busy_for * 2)
-            self._busy_until = self._host.now() + self._busy_for
+            now = self._host.now()
+            if self._busy_until < now:  # many at once are one answer
+                self._busy_for = min(4.0, self._busy_for * 2)
+            self._busy_until = now + self._busy_for
         elif reason == Reason.UPLOAD_OFF:
             self.uploads = False
         elif reason == Reason.UNKNOWN_CONTENT:

@@ -259,6 +259,18 @@ def test_a_busy_peer_is_asked_again_later_and_one_without_upload_never() -> None
     assert world.link.room(SEGMENT) == 0
 
 
+def test_many_who_hear_at_once_that_a_peer_is_busy_wait_no_longer_than_one() -> None:
+    world = World().joined()
+    for wait in (0.5, 1.0):
+        for segment in range(3):
+            world.link.request(world.content, segment, SEGMENT)
+        world.hear(*(wire.Reject(rid, Reason.BUSY) for rid in list(world.link.flights)))
+        world.pass_(wait - 0.25)
+        assert world.link.room(SEGMENT) == 0
+        world.pass_(0.5)
+        assert world.link.room(SEGMENT) > 0
+
+
 def test_who_announces_what_is_not_there_is_not_believed_again() -> None:
     world = World().joined()
     world.link.request(world.content, 0, SEGMENT)
