@@ -108,6 +108,8 @@ const MEASURED = 8;
 /** Segments of presentations that are kept open, and manifests of those to come. */
 const OPEN = 400;
 const KEPT = 64;
+/** Films and presentations that are kept open: the coordinator takes 32 of one visitor. */
+const SWARMS = 24;
 /** When the persistent part is loaded where nothing is stored, and how long a start waits for it. */
 const DISK_MS = 3000;
 const FIND_MS = 400;
@@ -142,6 +144,7 @@ export function createEngine(
   /** Manifests that came ahead of their segments, by URL. */
   const kept = new Map<string, Manifest>();
   const named = new Map<string, readonly string[]>();
+  /** What was wanted here last comes last. */
   const searches = new Map<SwarmContent, Search>();
   const exchanged = new Map<string, number>();
   const store = new Store(config.memoryLimit);
@@ -276,9 +279,11 @@ export function createEngine(
         content.poke();
       }
     } else if (type === "REFUSED") {
-      const refusedKey = (payload as { content?: unknown } | null)?.content;
+      const { content: key, reason } = (payload ?? {}) as { content?: unknown; reason?: unknown };
+      // A new token helps an old one, not one content too many.
       for (const [content, search] of searches)
-        if (content.key === refusedKey) search.renewAt = Math.min(search.renewAt, now() + 5);
+        if (content.key === key && reason !== "limit")
+          search.renewAt = Math.min(search.renewAt, now() + 5);
     } else if (typeof src === "string") {
       const from = signal(payload);
       if (from) links.heard(type, src, from);
@@ -346,7 +351,10 @@ export function createEngine(
         exchange(content, t);
       }
     }
-    for (const content of byKey.values()) content.tick();
+    for (const content of byKey.values()) {
+      if (!content.idle) use(content);
+      content.tick();
+    }
   }
 
   /** Tells peers of each other, so that the coordinator is asked rarely. */
@@ -382,7 +390,7 @@ export function createEngine(
   async function renew(content: SwarmContent, search: Search): Promise<void> {
     search.renewAt = Infinity;
     const found = await manifest(content.url);
-    if (closed) return;
+    if (closed || !searches.has(content)) return;
     const answer = typeof found !== "number" && content.group ? (found.group ?? 0) : found;
     if (typeof answer === "number") search.renewAt = now() + Math.max(answer, 15);
     else if (answer.key !== content.key) content.changed();
@@ -403,7 +411,28 @@ export function createEngine(
     return content;
   }
 
+  function use(content: SwarmContent): void {
+    const swarm = content.group ?? content;
+    const search = searches.get(swarm);
+    if (search && searches.delete(swarm)) searches.set(swarm, search);
+  }
+
+  function shut(content: SwarmContent): void {
+    content.close();
+    forget(content);
+  }
+
+  /** Closes what nobody here has wanted for longest, a presentation as a whole. */
+  function makeRoom(): void {
+    for (const swarm of searches.keys()) {
+      if (searches.size < SWARMS) return;
+      const all = [...byKey.values()].filter((c) => (c.group ?? c) === swarm);
+      if (all.every((c) => c.idle)) all.forEach(shut);
+    }
+  }
+
   function seek(content: SwarmContent): void {
+    makeRoom();
     const renewAt = renewal(content.expires);
     searches.set(content, { asked: 0, askedAt: 0, answered: false, named: 0, renewAt });
     // Before the coordinator has opened, `opened` will do this.
@@ -460,10 +489,8 @@ export function createEngine(
       content.group = grouped(url, answer, hides);
       if (!content.group) seek(content);
       for (const old of byKey.values())
-        if (byKey.size > OPEN && old.group && old.group !== old && old.idle && old !== content) {
-          old.close();
-          forget(old);
-        }
+        if (byKey.size > OPEN && old.group && old.group !== old && old.idle && old !== content)
+          shut(old);
     }
     byUrl.set(url, content);
     return content;
@@ -472,11 +499,17 @@ export function createEngine(
   const ticking = setInterval(tick, TICK_MS);
   connect();
 
+  function known(url: string): SwarmContent | undefined {
+    const there = byUrl.get(url);
+    if (there) use(there);
+    return there;
+  }
+
   async function content(url: string, read: readonly string[] = []): Promise<Content | null> {
     const clean = plain(url);
     playlists = read;
     try {
-      const there = byUrl.get(clean);
+      const there = known(clean);
       show(there);
       show(there?.group);
       if (there || closed) return there ?? null;
@@ -520,7 +553,7 @@ export function createEngine(
 
   return {
     content,
-    known: (url) => byUrl.get(plain(url)) ?? null,
+    known: (url) => known(plain(url)) ?? null,
     stats(): EngineStats {
       return {
         id: me,

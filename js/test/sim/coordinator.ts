@@ -11,6 +11,9 @@ export class Mailboxes {
   readonly reports: unknown[] = [];
   /** Posts that were answered. */
   posts = 0;
+  /** Why announcements are refused, and how many were. */
+  refuses: string | undefined;
+  refused = 0;
   private readonly queues = new Map<string, unknown[]>();
   private readonly swarms = new Map<string, Set<string>>();
 
@@ -27,7 +30,10 @@ export class Mailboxes {
     for (const { type, dst, payload } of body.messages) {
       const { content = "", rid } = payload ?? {};
       const peers = this.swarms.get(content) ?? new Set<string>();
-      if (type === "ANNOUNCE") this.swarms.set(content, peers.add(body.id));
+      if (type === "ANNOUNCE" && this.refuses) {
+        this.refused++;
+        answer.push({ type: "REFUSED", payload: { content, reason: this.refuses } });
+      } else if (type === "ANNOUNCE") this.swarms.set(content, peers.add(body.id));
       else if (type === "WITHDRAW") peers.delete(body.id);
       else if (type === "REPORT") this.reports.push(payload);
       else if (type === "SOURCES") {
@@ -40,5 +46,10 @@ export class Mailboxes {
       for (const peers of this.swarms.values()) peers.delete(body.id);
     }
     return { messages: [...answer, ...queue.splice(0)], wait: this.waitS };
+  }
+
+  /** How many contents a visitor has announced and not withdrawn. */
+  joined(id: string): number {
+    return [...this.swarms.values()].filter((peers) => peers.has(id)).length;
   }
 }
