@@ -181,9 +181,10 @@ export function createEngine(
         uploader.pump();
       },
       signal: (message) => client?.send(message),
-      heardOf: (key, ids) => {
+      heardOf: (namer, key, ids) => {
         const content = byKey.get(key);
-        if (content && !gives(content) && content.held.count < content.held.size) links.offer(ids);
+        if (content && !gives(content) && content.held.count < content.held.size)
+          links.hearsay(namer, ids.slice(0, EXCHANGED));
       },
       opened: (link) => {
         uploader.outlets.add(link);

@@ -46,7 +46,7 @@ export interface Host {
   /** There are orders. */
   serve(): void;
   /** The peer names others that have a content. */
-  heardOf(key: string, ids: string[]): void;
+  heardOf(namer: string, key: string, ids: string[]): void;
   /** It broke the protocol or the connection is lost: end it. */
   ended(link: Link, hostile: boolean): void;
 }
@@ -331,7 +331,7 @@ export class Link implements Outlet {
       case wire.PEERS: {
         const remote = this.remotes.get(m.c);
         this.spend(m.ids.length);
-        if (remote) this.host.heardOf(remote.key, m.ids);
+        if (remote) this.host.heardOf(this.id, remote.key, m.ids);
         break;
       }
       case wire.PING:

@@ -22,7 +22,11 @@ interface Entry {
   readonly connectionId: string;
   readonly pc: RTCPeerConnection;
   readonly offered: boolean;
+  /** The peer that named it, where the coordinator did not. */
+  readonly namer: string | undefined;
   readonly since: number;
+  /** What it says of others is not heard before. */
+  deafUntil: number;
   link: Link | undefined;
   /** Candidates that came before the description. */
   early: RTCIceCandidateInit[] | null;
@@ -39,10 +43,15 @@ const IDLE_S = 30;
 const FULL_S = 10;
 const MAX_REMEMBERED = 512;
 const MAX_KNOWN = 24;
+/** The part of the places for ids that peers named, and may have made up, until bytes come. */
+const HEARSAY = 1 / 3;
+/** A peer is heard that often; one whose ids led to nobody, not for longer. */
+const NAMES_S = 15;
+const DEAF_S = 120;
 
 export class Links {
   private readonly entries = new Map<string, Entry>();
-  /** Ids that were named last. */
+  /** Ids that the coordinator named last. */
   private known: string[] = [];
   /** Peers not to be connected to before a time. */
   private readonly shunned = new Map<string, number>();
@@ -64,10 +73,11 @@ export class Links {
     return this.entries.get(id)?.link;
   }
 
-  /** Connections in the making, and since when the youngest is. */
+  /** Young connections in the making, to peers that the coordinator knows. */
   get connecting(): number {
     let n = 0;
-    for (const e of this.entries.values()) if (!e.link && this.deps.now() - e.since < 3) n++;
+    for (const { link, namer, since } of this.entries.values())
+      if (!link && !namer && this.deps.now() - since < 3) n++;
     return n;
   }
 
@@ -93,10 +103,19 @@ export class Links {
   /** Connects to some of these peers, best first, as far as there is room; then to earlier ones. */
   offer(ids: readonly string[]): void {
     this.known = [...new Set([...ids, ...this.known])].slice(0, MAX_KNOWN);
-    for (const id of this.known) {
-      if (this.free <= 0) return;
-      if (id === this.me || this.entries.has(id) || !isPeerId(id) || this.shuns(id)) continue;
-      void this.call(id);
+    for (const id of this.known) void this.call(id);
+  }
+
+  /** A peer names others: tried now or never, after what the coordinator named. */
+  hearsay(namer: string, ids: readonly string[]): void {
+    const from = this.entries.get(namer);
+    const now = this.deps.now();
+    if (!from || now < from.deafUntil) return;
+    from.deafUntil = now + NAMES_S;
+    this.offer([]);
+    for (const id of ids) {
+      const unproved = [...this.entries.values()].filter((e) => e.namer && !e.link?.received);
+      if (unproved.length < HEARSAY * this.most) void this.call(id, namer);
     }
   }
 
@@ -128,11 +147,14 @@ export class Links {
 
   tick(): void {
     const now = this.deps.now();
-    for (const { id, link, since, lostAt } of [...this.entries.values()]) {
+    for (const { id, link, namer = "", since, lostAt } of [...this.entries.values()]) {
       link?.tick();
       const common = link && [...link.remotes.values()].some((r) => this.host.contents.has(r.key));
-      if (!link && now - since > CONNECT_S) this.drop(id, 60);
-      else if (now - lostAt > LOST_S) this.drop(id, 15);
+      if (!link && now - since > CONNECT_S) {
+        this.drop(id, 60);
+        const from = this.entries.get(namer);
+        if (from) from.deafUntil = now + DEAF_S;
+      } else if (now - lostAt > LOST_S) this.drop(id, 15);
       else if (link && !common && now - link.openedAt > IDLE_S) this.drop(id, 30);
     }
     for (const [id, until] of this.shunned) if (until < now) this.shunned.delete(id);
@@ -146,8 +168,10 @@ export class Links {
     return (this.shunned.get(id) ?? 0) > this.deps.now();
   }
 
-  private async call(id: string): Promise<void> {
-    const entry = this.enter(id, this.connectionId(), true);
+  private async call(id: string, namer?: string): Promise<void> {
+    if (this.free <= 0 || id === this.me || this.entries.has(id)) return;
+    if (!isPeerId(id) || this.shuns(id)) return;
+    const entry = this.enter(id, this.connectionId(), true, namer);
     if (!entry) return;
     try {
       const { pc } = entry;
@@ -223,7 +247,12 @@ export class Links {
     return Math.floor(this.deps.random() * 2 ** 52).toString(36);
   }
 
-  private enter(id: string, connectionId: string, offered: boolean): Entry | undefined {
+  private enter(
+    id: string,
+    connectionId: string,
+    offered: boolean,
+    namer?: string,
+  ): Entry | undefined {
     const { RTCPeerConnection } = this.deps;
     if (!RTCPeerConnection) return undefined;
     const pc = new RTCPeerConnection(this.rtc);
@@ -233,7 +262,9 @@ export class Links {
       connectionId,
       pc,
       offered,
+      namer,
       since,
+      deafUntil: 0,
       link: undefined,
       early: [],
       lostAt: Infinity,

@@ -53,7 +53,7 @@ beforeEach(() => {
     uploadCap: () => 1e6,
     inTime: () => true,
     serve: () => undefined,
-    heardOf: (_key, ids) => heardOf.push(...ids),
+    heardOf: (_namer, _key, ids) => heardOf.push(...ids),
     ended: (_link, hostile) => {
       ended = hostile;
     },
