@@ -108,6 +108,8 @@ const MEASURED = 8;
 /** Segments of presentations that are kept open, and manifests of those to come. */
 const OPEN = 400;
 const KEPT = 64;
+/** About three segments: as long what is known of a live stream's URL is believed. */
+const LIVE_MS = 30_000;
 /** Films and presentations that are kept open: the coordinator takes 32 of one visitor. */
 const SWARMS = 24;
 /** When the persistent part is loaded where nothing is stored, and how long a start waits for it. */
@@ -382,10 +384,19 @@ export function createEngine(
     if (typeof answer !== "number") {
       // Links that are made from now on use the fresh credentials.
       if (answer.ice) rtc.iceServers = answer.ice;
-      for (const next of answer.next) kept.set(new URL(next.url, base).href, next);
+      for (const next of answer.next) {
+        const { href } = new URL(next.url, base);
+        kept.set(href, next);
+        outdate(kept, href, next);
+      }
       for (const oldest of kept.keys()) if (kept.size > KEPT) kept.delete(oldest);
     }
     return answer;
+  }
+
+  /** An encoder that begins again uses its names again, for other bytes. */
+  function outdate(known: Map<string, unknown>, url: string, { group }: Manifest): void {
+    if (group?.live) void sleep(LIVE_MS).then(() => known.delete(url));
   }
 
   async function renew(content: SwarmContent, search: Search): Promise<void> {
@@ -494,6 +505,7 @@ export function createEngine(
           shut(old);
     }
     byUrl.set(url, content);
+    outdate(byUrl, url, answer);
     return content;
   }
 

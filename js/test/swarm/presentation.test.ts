@@ -1,6 +1,6 @@
 /** Viewers of one playlist: found once, asked for in one go, kept within bounds. */
 import { createHash, randomBytes } from "node:crypto";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { Site, until, whole } from "./site";
 import type { Engine } from "../../src/engine";
 
@@ -14,13 +14,17 @@ let files: Buffer[];
 /** What visitors asked of the site: manifests, and segments by number. */
 let questions: URL[];
 let sent: number[];
+let live: boolean;
 
 beforeEach(async () => {
   site = await new Site().start();
   files = Array.from({ length: 20 }, () => randomBytes(BYTES));
-  [questions, sent] = [[], []];
+  [questions, sent, live] = [[], [], false];
 });
-afterEach(() => site.stop());
+afterEach(async () => {
+  vi.useRealTimers();
+  await site.stop();
+});
 
 function manifest(n: number): object {
   const digest = createHash("sha256")
@@ -45,7 +49,7 @@ const ask: typeof fetch = (input, init) => {
     const n = parseInt(url.searchParams.get("url")?.slice(5) ?? "", 10);
     const [token, expires] = ["t", Date.now() / 1000 + 3600];
     const next = files.map((_, i) => i).slice(n + 1, n + 1 + FOLLOWING);
-    const group = { key: GROUP, token: "group", expires };
+    const group = { key: GROUP, token: "group", expires, live };
     return json({ ...manifest(n), token, expires, group, next: next.map(manifest) });
   }
   if (!url.pathname.startsWith("/hls/")) return fetch(input, init);
@@ -113,4 +117,22 @@ test("of a stream that goes on for ever only the last segments are kept open", a
   await watch(viewer, files.keys());
   expect(viewer.stats().contents.length).toBeLessThanOrEqual(400);
   await watch(viewer, [0]); // back to the beginning
+});
+
+test.each([
+  ["live stream", true],
+  ["film", false],
+])("of a %s that uses a name again, the present bytes are played", async (_, goesOn) => {
+  vi.useFakeTimers({ toFake: ["setTimeout"], shouldAdvanceTime: true });
+  live = goesOn;
+  const viewer = site.visitor({ fetch: ask });
+  await watch(viewer, [0, 1, 2]);
+  const before = viewer.known(address(0));
+  expect(before).not.toBeNull();
+  // The encoder begins anew; manifests of 3 and more have come ahead.
+  if (live) files = files.map(() => randomBytes(BYTES));
+  await vi.advanceTimersByTimeAsync(31_000);
+  expect(viewer.known(address(0)) === before).toBe(!live);
+  await watch(viewer, [0, 3, 4]);
+  expect(questions).toHaveLength(live ? 2 : 1);
 });
