@@ -76,7 +76,7 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
   private readonly failures = new Map<number, number>();
   private readonly reads: Read[] = [];
   private readonly playbacks = new Map<Playback, { played: boolean; stalled: boolean }>();
-  private readonly since = new Map<number, number>();
+  private readonly since = new Map<number | string, number>();
   private readonly listeners = new Set<() => void>();
   private readonly counts = { peers: 0, origin: 0, uploaded: 0, rejected: 0, stalls: 0 };
   private readonly byCause: Record<string, number> = {};
@@ -470,7 +470,7 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
         has: (s) => remote.has.has(s),
         claim: (s) => {
           const claim = remote.claims.get(s);
-          if (!claim) return null;
+          if (!claim || link.doubted) return null;
           const ahead = [...remote.claims.keys()].filter((other) => other < s).length;
           return { age: this.env.now() - Math.max(claim.since, remote.progressAt), ahead };
         },
@@ -542,9 +542,11 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
     for (const action of actions) {
       if (action.do === "trim") {
         if (action.flight instanceof OriginFlight) this.origin.trim(action.flight, action.to);
-      } else if (action.do === "peer") {
+      } else if (action.do !== "origin") {
         for (const link of this.env.links())
-          if (link.id === action.peer) link.request(this, action.span);
+          if (link.id !== action.peer) continue;
+          else if (action.do === "peer") link.request(this, action.span);
+          else link.doubted = true;
       } else {
         claiming = true;
         const cause = action.cause === "no-peer" ? this.env.loneCause(this) : action.cause;

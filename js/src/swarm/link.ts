@@ -57,7 +57,7 @@ export interface Remote {
   readonly has: Bits;
   /** Segment -> when it was first claimed, and until when that is believed. */
   readonly claims: Map<number, { since: number; until: number }>;
-  /** Last HAVE. */
+  /** Last HAVE of what it had claimed. */
   progressAt: number;
 }
 
@@ -102,6 +102,8 @@ export class Link implements Outlet {
   strikes = 0;
   busyUntil = 0;
   uploads = true;
+  /** What it claimed it did not bring: its claims count for nothing until it delivers. */
+  doubted = false;
   readonly openedAt: number;
   private busyFor = 0.25;
   private rid = 0;
@@ -275,7 +277,6 @@ export class Link implements Outlet {
         const now = this.host.now();
         const own = this.host.contents.get(remote.key);
         let news = m.type === wire.UNHAVE;
-        if (m.type === wire.HAVE) remote.progressAt = now;
         for (const [first, count] of m.runs) {
           this.need(first + count <= remote.has.size);
           this.spend(count / 64);
@@ -284,8 +285,10 @@ export class Link implements Outlet {
             if (m.type === wire.CLAIM) {
               const since = remote.claims.get(s)?.since ?? now;
               remote.claims.set(s, { since, until: now + CLAIM_S });
-            } else remote.has.put(s, m.type === wire.HAVE);
-            if (m.type === wire.HAVE) remote.claims.delete(s);
+            } else {
+              const fresh = remote.has.put(s, m.type === wire.HAVE);
+              if (m.type === wire.HAVE && remote.claims.delete(s) && fresh) remote.progressAt = now;
+            }
           }
         }
         if (news) own?.hint();
@@ -405,6 +408,7 @@ export class Link implements Outlet {
     if (done) {
       this.flights.delete(rid);
       this.strikes = Math.max(0, this.strikes - 0.1);
+      this.doubted = false;
       this.busyFor = 0.25;
     }
     const elapsed = Math.max(0.004, now - this.markAt);

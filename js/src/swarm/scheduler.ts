@@ -79,8 +79,8 @@ export interface State<F extends Flight = Flight> {
   /** How far ahead of the player to fetch, in seconds. */
   readonly peerHorizon: number;
   readonly originHorizon: number;
-  /** Since when a segment that nobody holds has been wanted. */
-  readonly since: Map<number, number>;
+  /** Since when a segment that nobody holds has been wanted; by segment and peer: and claimed. */
+  readonly since: Map<number | string, number>;
 }
 
 /** Why bytes come from the origin (names: p2pcdn/stats/causes.py). */
@@ -91,7 +91,9 @@ export type Action<F extends Flight = Flight> =
   | { readonly do: "peer"; readonly peer: string; readonly span: Span }
   | { readonly do: "origin"; readonly span: Span; readonly cause: Cause; readonly bulk: boolean }
   /** Let a flight end at `to`; at or before its `from`: cancel it. */
-  | { readonly do: "trim"; readonly flight: F; readonly to: number };
+  | { readonly do: "trim"; readonly flight: F; readonly to: number }
+  /** Do not believe its claims any more, until it delivers something. */
+  | { readonly do: "doubt"; readonly peer: string };
 
 /** Kept in hand against the jitter of clocks, timers and queues; less while a link comes up. */
 const GUARD_S = 0.4;
@@ -160,6 +162,8 @@ export function decide<F extends Flight>(
   const room = new Map(peers.map((p) => [p.id, p.room]));
   /** The last segment that is fetched for the swarm; set before anything is decided. */
   let frontier = Infinity;
+  /** Peers that claim and do not fetch. */
+  const doubted = new Set<string>();
   /** Where flights end that this decision cuts short. */
   const ends = new Map<F, number>();
   const end = (f: F): number => ends.get(f) ?? f.to;
@@ -242,21 +246,25 @@ export function decide<F extends Flight>(
       s.me,
       peers.filter((p) => !p.has(segment)).map((p) => p.id),
     );
+  const sinceWhen = (key: number | string): number => {
+    if (!s.since.has(key)) s.since.set(key, now);
+    return now - (s.since.get(key) ?? now);
+  };
   /** When a segment that a peer fetches from the origin could be here by way of that peer. */
   const claimEta = (segment: number): number => {
     let eta = Infinity;
+    const most = 2 * originEta(segmentBytes) + 1;
     for (const p of peers) {
-      const claim = p.claim(segment);
+      const claim = doubted.has(p.id) ? null : p.claim(segment);
+      if (!claim || p.silent) continue;
+      // Whatever it tells of others: this one it has not brought, however often it claims it.
+      if (sinceWhen([segment, p.id].join()) > 2 * most) doubted.add(p.id);
       // Without progress for so long its maker has failed.
-      if (!claim || p.silent || claim.age > 2 * originEta(segmentBytes) + 1) continue;
+      if (claim.age > most || doubted.has(p.id)) continue;
       const fetched = Math.max(0, originEta(segmentBytes * (claim.ahead + 1)) - claim.age);
       eta = Math.min(eta, fetched + RELAY_S + p.rtt + segmentBytes / Math.max(1, p.rate));
     }
     return eta;
-  };
-  const sinceWhen = (key: number): number => {
-    if (!s.since.has(key)) s.since.set(key, now);
-    return now - (s.since.get(key) ?? now);
   };
 
   /** Whether I fetch for the swarm what nobody holds: in turn, and only when nobody else does. */
@@ -386,7 +394,10 @@ export function decide<F extends Flight>(
       if (missing.length) wanted.set(seg, Math.min(at, wanted.get(seg) ?? at));
     }
   }
-  for (const key of s.since.keys()) if (!wanted.has(key < 0 ? -1 - key : key)) s.since.delete(key);
+  for (const key of s.since.keys()) {
+    const seg = parseInt(key as string);
+    if (!wanted.has(seg < 0 ? -1 - seg : seg)) s.since.delete(key);
+  }
   for (const seg of wanted.keys()) if (seg < frontier && !holders(seg)) frontier = seg;
   frontier += Math.max(1, (FRONTIER_S * origin.rate) / segmentBytes);
 
@@ -431,5 +442,6 @@ export function decide<F extends Flight>(
       } else if (b > at || peers.length) consider(seg, [a, b], at);
     }
   }
+  for (const id of doubted) actions.push({ do: "doubt", peer: id });
   return actions;
 }

@@ -1,5 +1,7 @@
 /** What a swarm costs its origin, in virtual time: the real engine, the same result each time. */
-import { expect, test, vi } from "vitest";
+import { describe, expect, test, vi } from "vitest";
+import type { Link, Shared } from "../../src/swarm/link";
+import { HAVE, UNHAVE } from "../../src/swarm/wire";
 import { World, type Options, type Viewing } from "./world";
 
 vi.setConfig({ testTimeout: 60_000 });
@@ -85,6 +87,53 @@ test("three hostile peers of ten corrupt nothing and hardly cost anything", asyn
   expect(stalls(views)).toBe(0);
   expect(offload(views)).toBeGreaterThanOrEqual(offload(calm) - 0.1);
   expect(world.hub.reports.length).toBeGreaterThan(0);
+});
+
+describe("a peer that claims everything and fetches nothing", () => {
+  const all = (link: Link, c: number, type: typeof HAVE | typeof UNHAVE): void => {
+    link.say({ type, c, runs: [[0, 127]] });
+  };
+  test.each([
+    [
+      "with a HAVE of nothing",
+      (link: Link, { number: c }: Shared): void => {
+        link.say({ type: HAVE, c, runs: [] });
+      },
+    ],
+    [
+      "with a HAVE that it takes back",
+      (link: Link, { number }: Shared): void => {
+        all(link, number, HAVE);
+        all(link, number, UNHAVE);
+      },
+    ],
+    [
+      "and joins anew",
+      (link: Link, content: Shared): void => {
+        link.join(content);
+      },
+    ],
+  ])("%s stops neither a film from a scarce origin nor fetching ahead", async (_how, progress) => {
+    for (const origin of [1.5 * MEDIUM.bytesPerS, 12.5e6]) {
+      const world = new World({ ...MEDIUM, origin });
+      const views = await world.run(async ({ clock }) => {
+        await world.boast(progress);
+        const all: Promise<Viewing>[] = [];
+        for (let n = 0; n < 4; n++) {
+          await clock.sleep(2.5);
+          all.push(world.watch());
+        }
+        return Promise.race([Promise.all(all), clock.sleep(200)]);
+      });
+      expect(views?.every((v) => v.intact && v.start < 2)).toBe(true);
+      // It is believed once, by each.
+      expect(views?.every((v) => v.stalledS < 5 && v.stallsAt.every((at) => at < 8))).toBe(true);
+      // Most of it is fetched before it is needed, and once.
+      const { seed = 0, urgent = 0 } = views?.[0]?.causes ?? {};
+      expect(seed).toBeGreaterThan(urgent);
+      expect(world.copies).toBeLessThanOrEqual(1.25);
+    }
+  });
 });
 
 test("a viewer alone starts as fast as from the origin, and asks for every byte once", async () => {

@@ -4,8 +4,10 @@ import { createHash } from "node:crypto";
 import type { LoaderConfig } from "../../src/config";
 import type { Content, ContentStats, Engine } from "../../src/engine";
 import { createEngine } from "../../src/swarm/engine";
-import type { Shared } from "../../src/swarm/link";
+import type { Env } from "../../src/swarm/content";
+import type { Link, Shared } from "../../src/swarm/link";
 import { Store } from "../../src/swarm/store";
+import { CLAIM } from "../../src/swarm/wire";
 import { Clock, generator } from "./clock";
 import { Hub } from "./hub";
 import { line, type Line } from "./lines";
@@ -169,6 +171,19 @@ export class World {
     const stalls = stallsAt.length;
     const seen = { start: startedAt - visit, stalls, stallsAt, stalledS, intact, whole };
     return { ...seen, fromOrigin, fromPeers, causes };
+  }
+
+  /** One who has nothing, claims everything every two seconds, and calls that progress. */
+  async boast(progress: (link: Link, content: Shared) => void): Promise<void> {
+    const engine = this.engine(line(12.5e6, 12.5e6, 0.002));
+    this.open.set(engine, this.clock.now);
+    const content = (await engine.content(SITE)) as unknown as Shared & { env: Env };
+    setInterval(() => {
+      for (const link of content.env.links()) {
+        progress(link, content);
+        link.say({ type: CLAIM, c: content.number, runs: [[0, content.held.size]] });
+      }
+    }, 2000);
   }
 
   /** What one page's content counted until now; for a look at those who are still there. */

@@ -261,6 +261,26 @@ test("claims are believed for a few seconds", () => {
   expect(link.remote(KEY)!.claims.size).toBe(0);
 });
 
+test("progress is a HAVE of what was claimed and is new, and nothing else", () => {
+  join([0]);
+  const { progressAt } = link.remote(KEY)!;
+  for (const runs of [[], [[0, 1]], [[3, 1]]] as wire.Run[][]) {
+    hear({ type: wire.CLAIM, c: 7, runs: [[0, 2]] });
+    now++;
+    hear({ type: wire.HAVE, c: 7, runs });
+    expect(link.remote(KEY)!.progressAt).toBe(progressAt);
+  }
+  hear({ type: wire.HAVE, c: 7, runs: [[1, 1]] });
+  expect(link.remote(KEY)!.progressAt).toBe(now);
+});
+
+test("claims that were doubted are believed again when something is delivered", () => {
+  join();
+  link.doubted = true;
+  data(ask(0, 16384), 0);
+  expect(link.doubted).toBe(false);
+});
+
 test("a peer that stops answering is given up, and in the end dropped", () => {
   join();
   for (let i = 0; i < 3; i++) {
