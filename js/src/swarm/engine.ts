@@ -152,7 +152,7 @@ export function createEngine(
   const store = new Store(config.memoryLimit);
   const uploader = new Uploader(config.uploadLimit, now);
   let playlists: readonly string[] = [];
-  let numbers = 0;
+  let number = 0;
   let announcedAt = 0;
   /** How busy the coordinator believes us: 1 where no link can be had either. */
   let told = 0;
@@ -416,7 +416,10 @@ export function createEngine(
   // --- the page's side ----------------------------------------------------------------------
 
   function enter(url: string, found: Manifest, hides?: SwarmContent["hides"]): SwarmContent {
-    const content = new SwarmContent(url, numbers++, found, env);
+    // Two bytes on the wire: a stream's segments go round them in a day or two.
+    do number = (number + 1) % 65536;
+    while ([...byKey.values()].some((c) => c.number === number));
+    const content = new SwarmContent(url, number, found, env);
     content.hides = hides;
     byKey.set(found.key, content);
     for (const link of links.open()) link.join(content);

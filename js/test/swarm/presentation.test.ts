@@ -1,7 +1,7 @@
 /** Viewers of one playlist: found once, asked for in one go, kept within bounds. */
 import { createHash, randomBytes } from "node:crypto";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { Site, until, whole } from "./site";
+import { Player, Site, until, whole } from "./site";
 import type { Engine } from "../../src/engine";
 
 const BYTES = 20_000;
@@ -136,3 +136,34 @@ test.each([
   await watch(viewer, [0, 3, 4]);
   expect(questions).toHaveLength(live ? 2 : 1);
 });
+
+test(
+  "a number in use is not given to another when all have been used",
+  { timeout: 30_000 },
+  async () => {
+    const numberOf = (n: number): number =>
+      (viewer.known(address(n)) as unknown as { number: number }).number;
+    const [token, expires] = ["t", Date.now() / 1000 + 3600];
+    const about = { ...manifest(0), token, expires, group: { key: GROUP, token, expires } };
+    const viewer = site.visitor({
+      RTCPeerConnection: undefined,
+      fetch: (input) => {
+        const url = new URL(input as string).searchParams.get("url") ?? "";
+        const key = String(parseInt(url.slice(5), 10)).padStart(32, "0");
+        return Promise.resolve({
+          status: 200,
+          json: () => Promise.resolve({ ...about, url, key }),
+        }) as never;
+      },
+    });
+    const content = await viewer.content(address(0));
+    content?.attach(new Player(60));
+    const used = numberOf(0);
+    for (let n = 1; n < 65_600; n++) {
+      await viewer.content(address(n));
+      const number = numberOf(n);
+      if (number === used || number > 65_535)
+        expect.unreachable(`${String(n)} is ${String(number)}`);
+    }
+  },
+);
