@@ -272,7 +272,10 @@ export class StoredDisk implements Disk {
     );
     const fits = bytes instanceof Uint8Array && (await hashes.fits(segment, bytes));
     jobs.delete(segment);
-    if (this.dead || this.host.byKey.get(key) !== content) return;
+    if (this.dead || this.host.byKey.get(key) !== content) {
+      for (const again of then) again();
+      return;
+    }
     this.late = bytes ? 0 : this.late + 1;
     if (fits) {
       this.host.store.put(content, segment, bytes);

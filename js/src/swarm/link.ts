@@ -78,6 +78,8 @@ export class PeerFlight implements Flight {
   }
 }
 
+type Request = Extract<Message, { type: typeof wire.REQUEST }>;
+
 const MAX_ORDERS = 256;
 /** A presentation's segments are a content each. */
 const MAX_JOINS = 512;
@@ -117,6 +119,8 @@ export class Link implements Outlet {
   private forgiven = 0;
   private markAt = 0;
   private markBytes = 0;
+  /** Requests for what is still read from the disk. */
+  private awaited = 0;
   private over = false;
 
   constructor(
@@ -225,14 +229,21 @@ export class Link implements Outlet {
 
   /** One frame from the channel. Whatever it is, nothing is thrown. */
   hear(data: unknown): void {
-    if (this.over) return;
-    try {
+    this.attempt(() => {
       if (!(data instanceof ArrayBuffer)) throw new wire.WireError("not binary");
       this.heardAt = this.host.now();
       const message = wire.decode(new Uint8Array(data));
       if (message?.type !== wire.DATA)
         this.spend(message?.type === wire.JOIN ? Math.min(30, 4 + message.held.length / 64) : 1);
       if (message) this.take(message);
+    });
+  }
+
+  /** What the peer's words lead to, now or later: where that fails it is an enemy. */
+  private attempt(act: () => void): void {
+    if (this.over) return;
+    try {
+      act();
     } catch {
       this.end(true);
     }
@@ -295,7 +306,7 @@ export class Link implements Outlet {
         break;
       }
       case wire.REQUEST:
-        this.order(m.c, m.rid, m.segment, m.offset, m.length);
+        this.order(this.host.contents.get(this.remotes.get(m.c)?.key ?? ""), m);
         break;
       case wire.DATA:
         this.data(m.rid, m.offset, m.bytes);
@@ -354,12 +365,12 @@ export class Link implements Outlet {
     for (const [c, remote] of this.remotes) if (remote.key === key) this.remotes.delete(c);
   }
 
-  private order(c: number, rid: number, segment: number, offset: number, length: number): void {
+  private order(content: Shared | undefined, request: Request): void {
+    const { rid, segment, offset, length } = request;
     const refuse = (reason: number): void => {
       this.say({ type: wire.REJECT, rid, reason });
     };
-    const content = this.host.contents.get(this.remotes.get(c)?.key ?? "");
-    if (!content) {
+    if (!content || this.host.contents.get(content.key) !== content) {
       refuse(wire.UNKNOWN_CONTENT);
       return;
     }
@@ -374,13 +385,20 @@ export class Link implements Outlet {
       refuse(wire.NOT_HELD);
       return;
     }
+    if (this.orders.length + this.awaited >= MAX_ORDERS || !this.host.inTime(length)) {
+      refuse(wire.BUSY);
+      return;
+    }
+    // The number may be another content's by then.
     const again = (): void => {
-      if (!this.over) this.order(c, rid, segment, offset, length);
+      this.awaited--;
+      this.attempt(() => {
+        this.order(content, request);
+      });
     };
     const bytes = content.bytes(segment, again)?.subarray(offset, offset + length);
-    if (!bytes) return;
-    if (this.orders.length >= MAX_ORDERS || !this.host.inTime(length)) {
-      refuse(wire.BUSY);
+    if (!bytes) {
+      this.awaited++;
       return;
     }
     const order: Order & { content: Shared } = { rid, bytes, offset, sent: 0, content };

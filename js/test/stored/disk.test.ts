@@ -3,6 +3,7 @@
 import { randomBytes } from "node:crypto";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { Engine } from "../../src/engine";
+import type { SwarmContent } from "../../src/swarm/content";
 import { first, Player, Site, until, whole } from "../swarm/site";
 import { Browser } from "./browser";
 
@@ -88,6 +89,17 @@ test("a disk that does not answer keeps nobody from watching", async () => {
   browser.files.hangs = true;
   expect(await plays(engine)).toBe(true);
   await until(() => first(engine).fromOrigin === site.file.length);
+});
+
+test("who waits for a segment of a film that is replaced meanwhile is told", async () => {
+  await watched();
+  const engine = browser.tab();
+  const content = (await engine.content(site.url)) as unknown as SwarmContent;
+  await until(() => first(engine).held === 16);
+  browser.files.hangs = true;
+  const told = new Promise<void>((then) => content.bytes(7, then));
+  content.changed();
+  await told;
 });
 
 test("a disk that never opens keeps nobody from watching", async () => {

@@ -15,6 +15,7 @@ let said: wire.Message[];
 let link: Link;
 let upload: boolean;
 let content: Shared;
+let contents: Map<string, Shared>;
 let heardOf: string[];
 
 beforeEach(() => {
@@ -46,9 +47,10 @@ beforeEach(() => {
     received: (flight: PeerFlight, bytes) => got.push([flight.from, bytes.length]),
     uploadedBytes: () => undefined,
   };
+  contents = new Map([[KEY, content]]);
   const host: Host = {
     now: () => now,
-    contents: new Map([[KEY, content]]),
+    contents,
     mayUpload: () => upload,
     uploadCap: () => 1e6,
     inTime: () => true,
@@ -224,6 +226,57 @@ describe("requests of a peer", () => {
     request(1);
     hear({ type: wire.CANCEL, rid: 5 });
     expect(link.orders).toHaveLength(0);
+  });
+});
+
+describe("requests for what is on the disk", () => {
+  let read: (() => void)[];
+  let there: Uint8Array | null;
+  beforeEach(() => {
+    [read, there] = [[], null];
+    content.bytes = (_s, then) => {
+      if (!there) read.push(then!);
+      return there;
+    };
+    join();
+  });
+  const request = (rid: number): void => {
+    hear({ type: wire.REQUEST, c: 7, rid, segment: 1, offset: 100, length: 100 });
+  };
+  const arrive = (): void => {
+    there = new Uint8Array(SEGMENT);
+    for (const then of read) then();
+  };
+  test("are for the content that they were made for, whatever has its number later", () => {
+    request(1);
+    const short: Shared = { ...content, key: KEY.replace("0", "f"), size: 50, held: new Bits(1) };
+    contents.set(short.key, short);
+    hear({ type: wire.JOIN, c: 7, key: short.key, segments: 1, held: new Uint8Array(1) });
+    arrive();
+    expect(link.orders).toMatchObject([{ rid: 1, content: { key: KEY } }]);
+    expect(ended).toBe(null);
+  });
+  test("are refused where the content is gone by then", () => {
+    request(1);
+    contents.delete(KEY);
+    arrive();
+    expect(last(wire.REJECT)).toMatchObject({ rid: 1, reason: wire.UNKNOWN_CONTENT });
+  });
+  test("that fail later end the link, as those that fail at once, and throw nothing", () => {
+    request(1);
+    request(2);
+    (content as { size: number }).size = SEGMENT + 50;
+    expect(arrive).not.toThrow();
+    expect([ended, link.orders.length]).toEqual([true, 0]);
+  });
+  test("are refused as busy before they pile up, and no more when they are read", () => {
+    for (let rid = 0; rid < 400; rid++) request(rid);
+    expect(read.length).toBeLessThanOrEqual(256);
+    expect(last(wire.REJECT).reason).toBe(wire.BUSY);
+    arrive();
+    link.orders.length = 0;
+    request(400);
+    expect(link.orders).toHaveLength(1);
   });
 });
 
