@@ -479,13 +479,14 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
         queued: link.queued,
         room: link.room(this.segmentBytes),
         silent: link.silent,
+        refuses: link.refuses,
       });
     }
     return views;
   }
 
   private offered(segment: number): boolean {
-    return this.peers().some((p) => p.has(segment) && !p.silent);
+    return this.peers().some((p) => p.has(segment) && !p.silent && !p.refuses);
   }
 
   private horizons(bytesPerS: number, playing: boolean, linked: number): [number, number] {

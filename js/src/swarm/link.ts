@@ -88,6 +88,10 @@ const MAX_JOINED_SEGMENTS = 1 << 23;
 const CALM_PER_S = 300;
 const BURST = 3000;
 const CLAIM_S = 5;
+/** Who is busy is left alone for 0.5 s, then for twice as long each time, up to this. */
+const BUSIEST_S = 4;
+/** Many who share a slow uplink wait for their turn that long, and get it. */
+const REFUSES_S = 30;
 const PING_S = 4;
 const DEAD_S = 16;
 
@@ -111,6 +115,7 @@ export class Link implements Outlet {
   private rid = 0;
   private heardAt: number;
   private dataAt = 0;
+  private gaveAt: number;
   private pings = new Map<number, number>();
   private pingedAt = -Infinity;
   private budget = BURST;
@@ -128,7 +133,7 @@ export class Link implements Outlet {
     private readonly channel: Channel,
     private readonly host: Host,
   ) {
-    this.openedAt = this.heardAt = this.budgetAt = host.now();
+    this.openedAt = this.heardAt = this.budgetAt = this.gaveAt = host.now();
     const upload = host.mayUpload();
     this.say({
       type: wire.HELLO,
@@ -193,6 +198,11 @@ export class Link implements Outlet {
     if (!this.uploads || this.busyUntil > this.host.now()) return 0;
     const pipe = this.rate * ((this.rtt ?? 0.1) + 0.5);
     return Math.max(2 * segmentBytes, 131072, Math.min(4194304, pipe)) - this.queued;
+  }
+
+  /** It was too busy for four requests in a row, and has answered none for long. */
+  get refuses(): boolean {
+    return this.busyFor >= BUSIEST_S && this.host.now() - this.gaveAt > REFUSES_S;
   }
 
   get silent(): boolean {
@@ -318,7 +328,8 @@ export class Link implements Outlet {
         const { content, segment } = flight;
         if (m.reason === wire.BUSY) {
           // Many at once are one answer.
-          if (this.busyUntil < this.host.now()) this.busyFor = Math.min(4, this.busyFor * 2);
+          if (this.busyUntil < this.host.now())
+            this.busyFor = Math.min(BUSIEST_S, this.busyFor * 2);
           this.busyUntil = this.host.now() + this.busyFor;
         } else if (m.reason === wire.UPLOAD_OFF) this.uploads = false;
         else if (m.reason === wire.UNKNOWN_CONTENT) this.leave(content.key);
@@ -427,6 +438,7 @@ export class Link implements Outlet {
       this.flights.delete(rid);
       this.strikes = Math.max(0, this.strikes - 0.1);
       this.doubted = false;
+      this.gaveAt = now;
       this.busyFor = 0.25;
     }
     const elapsed = Math.max(0.004, now - this.markAt);

@@ -35,6 +35,8 @@ export interface PeerView {
   readonly room: number;
   /** Silent for longer than its own past explains. */
   readonly silent: boolean;
+  /** Too busy for each of the last requests: it may be asked, and is not counted on. */
+  readonly refuses?: boolean;
 }
 
 /** Bytes on their way. For the origin one flight may span several segments. */
@@ -233,11 +235,15 @@ export function decide<F extends Flight>(
     flying.push(span);
     actions.push({ do: "peer", peer: peer.id, span });
   };
-  /** Who has it and is not hopelessly slow: what others have is as good as not there. */
+  /** Who has it, gives and is not hopelessly slow: what others have is as good as not there. */
   const holders = (segment: number): number => {
     const most = Math.max(SOON_S, left(segment * segmentBytes));
     return peers.filter(
-      (p) => p.has(segment) && !p.silent && p.rtt + segmentBytes / Math.max(1, p.rate) <= most,
+      (p) =>
+        p.has(segment) &&
+        !p.silent &&
+        !p.refuses &&
+        p.rtt + segmentBytes / Math.max(1, p.rate) <= most,
     ).length;
   };
   const myTurn = (segment: number): number =>

@@ -1,7 +1,7 @@
 /** What a swarm costs its origin, in virtual time: the real engine, the same result each time. */
 import { describe, expect, test, vi } from "vitest";
 import type { Link, Shared } from "../../src/swarm/link";
-import { HAVE, UNHAVE } from "../../src/swarm/wire";
+import { BUSY, CLAIM, HAVE, REJECT, UNHAVE } from "../../src/swarm/wire";
 import { World, type Options, type Viewing } from "./world";
 
 vi.setConfig({ testTimeout: 60_000 });
@@ -89,35 +89,49 @@ test("three hostile peers of ten corrupt nothing and hardly cost anything", asyn
   expect(world.hub.reports.length).toBeGreaterThan(0);
 });
 
-describe("a peer that claims everything and fetches nothing", () => {
-  const all = (link: Link, c: number, type: typeof HAVE | typeof UNHAVE): void => {
-    link.say({ type, c, runs: [[0, 127]] });
+describe("a peer that has nothing and", () => {
+  const all = (
+    link: Link,
+    { number: c }: Shared,
+    ...types: (typeof HAVE | typeof UNHAVE | typeof CLAIM)[]
+  ): void => {
+    for (const type of types) link.say({ type, c, runs: [[0, 127]] });
   };
   test.each([
     [
-      "with a HAVE of nothing",
-      (link: Link, { number: c }: Shared): void => {
-        link.say({ type: HAVE, c, runs: [] });
+      "claims everything, with a HAVE of nothing,",
+      (link: Link, content: Shared): void => {
+        link.say({ type: HAVE, c: content.number, runs: [] });
+        all(link, content, CLAIM);
       },
     ],
     [
-      "with a HAVE that it takes back",
-      (link: Link, { number }: Shared): void => {
-        all(link, number, HAVE);
-        all(link, number, UNHAVE);
+      "claims everything, with a HAVE that it takes back,",
+      (link: Link, content: Shared): void => {
+        all(link, content, HAVE, UNHAVE, CLAIM);
       },
     ],
     [
-      "and joins anew",
+      "claims everything and joins anew",
       (link: Link, content: Shared): void => {
         link.join(content);
+        all(link, content, CLAIM);
       },
     ],
-  ])("%s stops neither a film from a scarce origin nor fetching ahead", async (_how, progress) => {
+    [
+      "says that it has everything and is busy",
+      (link: Link, content: Shared): void => {
+        (link as unknown as { order: unknown }).order = (_: Shared, { rid }: { rid: number }) => {
+          link.say({ type: REJECT, rid, reason: BUSY });
+        };
+        all(link, content, HAVE);
+      },
+    ],
+  ])("%s stops neither a film from a scarce origin nor fetching ahead", async (_how, say) => {
     for (const origin of [1.5 * MEDIUM.bytesPerS, 12.5e6]) {
       const world = new World({ ...MEDIUM, origin });
       const views = await world.run(async ({ clock }) => {
-        await world.boast(progress);
+        await world.boast(say);
         const all: Promise<Viewing>[] = [];
         for (let n = 0; n < 4; n++) {
           await clock.sleep(2.5);

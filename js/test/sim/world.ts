@@ -7,7 +7,6 @@ import { createEngine } from "../../src/swarm/engine";
 import type { Env } from "../../src/swarm/content";
 import type { Link, Shared } from "../../src/swarm/link";
 import { Store } from "../../src/swarm/store";
-import { CLAIM } from "../../src/swarm/wire";
 import { Clock, generator } from "./clock";
 import { Hub } from "./hub";
 import { line, type Line } from "./lines";
@@ -173,16 +172,13 @@ export class World {
     return { ...seen, fromOrigin, fromPeers, causes };
   }
 
-  /** One who has nothing, claims everything every two seconds, and calls that progress. */
-  async boast(progress: (link: Link, content: Shared) => void): Promise<void> {
+  /** One who has nothing and fetches nothing, and has that to say to each peer every two seconds. */
+  async boast(say: (link: Link, content: Shared) => void): Promise<void> {
     const engine = this.engine(line(12.5e6, 12.5e6, 0.002));
     this.open.set(engine, this.clock.now);
     const content = (await engine.content(SITE)) as unknown as Shared & { env: Env };
     setInterval(() => {
-      for (const link of content.env.links()) {
-        progress(link, content);
-        link.say({ type: CLAIM, c: content.number, runs: [[0, content.held.size]] });
-      }
+      for (const link of content.env.links()) say(link, content);
     }, 2000);
   }
 

@@ -299,6 +299,20 @@ test("refusals as busy that come together are respected as one", () => {
   expect(link.room(SEGMENT)).toBeGreaterThan(0);
 });
 
+test("who is too busy for half a minute is not counted on until it delivers", () => {
+  join();
+  now += 12;
+  for (let n = 0; n < 4; n++) {
+    hear({ type: wire.REJECT, rid: ask(0, 10), reason: wire.BUSY });
+    expect(link.refuses).toBe(false);
+    now += 5;
+  }
+  expect(link.refuses).toBe(true);
+  expect(link.room(SEGMENT)).toBeGreaterThan(0);
+  data(ask(0, 16384), 0);
+  expect(link.refuses).toBe(false);
+});
+
 test("what a peer turns out not to hold is not asked of it again", () => {
   join();
   hear({ type: wire.REJECT, rid: ask(0, 10), reason: wire.NOT_HELD });

@@ -232,6 +232,14 @@ describe("what nobody holds", () => {
     const taken = swarm(IDS, 120, ["a", "b", "c"]);
     expect(taken.size).toBeGreaterThan(90);
   });
+  test("is what those say they have who are always too busy, too", () => {
+    const busy = { room: 0, refuses: true };
+    expect(fromOrigin(run(state({ peers: [peer("a", all, { room: 0 })] })))).toEqual([]);
+    expect(fromOrigin(run(state({ peers: [peer("a", all, busy)] })))[0]![0]).toBe(0);
+    // It may give one day.
+    const asked = fromPeers(run(state({ peers: [peer("a", all, { refuses: true })] })));
+    expect(asked[0]).toEqual(["a", 0]);
+  });
   test("is nobody else's while a peer claims it", () => {
     const peers = [peer("a", none, { claim: () => CLAIM })];
     expect(run(state({ peers }))).toEqual([]);
