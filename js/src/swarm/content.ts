@@ -46,6 +46,8 @@ const LONG_PAUSE_S = 60;
 /** Segments that a source should have. */
 const WANTED = 32;
 const RECLAIM_S = 2;
+/** So near to a reader unfinished segments are kept: a player that jumps about comes back. */
+const KEPT_BYTES = 8 * 1024 * 1024;
 const GATHER_MS = 30;
 const HINT_MS = 20;
 
@@ -276,7 +278,21 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
       state.stalled = stalled;
     }
     if (this.origin.flights.size && now - this.claimedAt > RECLAIM_S) this.claim();
+    this.sweep();
     if (!this.idle || this.origin.flights.size) this.poke();
+  }
+
+  /** Drops what a player began and left: it is in no store, so no ceiling holds for it. */
+  private sweep(): void {
+    const flights = this.flights();
+    const places = [this.resume, ...this.reads.map((r) => r.at)];
+    for (const [segment, making] of this.making) {
+      const [from, to] = this.span(segment);
+      if (making.checking || flights.some((f) => f.from < to && f.to > from)) continue;
+      if (places.some((at) => Math.abs(at - from) < KEPT_BYTES)) continue;
+      this.making.delete(segment);
+      this.causes.delete(making);
+    }
   }
 
   get idle(): boolean {
@@ -501,6 +517,13 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
     return [Math.min(PEER_HORIZON_S, memory, most), Math.min(origin, memory, most)];
   }
 
+  private flights(): (OriginFlight | PeerFlight)[] {
+    const flights: (OriginFlight | PeerFlight)[] = [...this.origin.flights];
+    for (const link of this.env.links())
+      for (const f of link.flights.values()) if (f.content === this) flights.push(f);
+    return flights;
+  }
+
   private pump(): void {
     if (this.closed || this.direct || this.held.count === this.held.size) return;
     const now = this.env.now();
@@ -511,9 +534,6 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
       this.startRun = START_RUN;
       this.starvingSince = now;
     } else if (this.starvingSince === -Infinity) this.starvingSince = now;
-    const flights: (OriginFlight | PeerFlight)[] = [...this.origin.flights];
-    for (const link of this.env.links())
-      for (const f of link.flights.values()) if (f.content === this) flights.push(f);
     const expecting = this.env.expecting(this);
     const { latency, rate, retryAt } = this.origin;
     const actions = decide(
@@ -524,7 +544,7 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
         demands: need.demands,
         bytesPerS: need.bytesPerS,
         peers,
-        flights,
+        flights: this.flights(),
         gaps: (s) => this.gaps(s),
         originOnly: (s) => this.making.get(s)?.originOnly ?? false,
         origin: { latency, rate, retryAt },

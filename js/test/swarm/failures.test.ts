@@ -217,6 +217,24 @@ test("memory stays under its ceiling, and what was given up can be read again", 
   expect(await plays(a)).toBe(true);
 });
 
+test("segments that were begun and left behind are not kept in memory", async () => {
+  const MIB = 2 ** 20;
+  site = await new Site({ size: 72 * MIB, segmentBytes: MIB }).start();
+  site.throttle = 400_000;
+  const content = (await site.visitor().content(site.url))!;
+  for (let at = 0; at < site.file.length; at += 9 * MIB) {
+    const abort = new AbortController();
+    for await (const piece of content.read(at, site.file.length, abort.signal)) {
+      expect(piece.length).toBeGreaterThan(0);
+      break;
+    }
+    abort.abort();
+  }
+  await new Promise((done) => setTimeout(done, 500));
+  const { making } = content as unknown as { making: Map<number, unknown> };
+  expect([...making.keys()].filter((segment) => segment < 60)).toEqual([]);
+});
+
 test("an upload limit of zero means that nothing is uploaded", async () => {
   site = await new Site().start();
   const [peer] = await seed({ uploadLimit: 0 });
