@@ -18,6 +18,7 @@ from aiortc import RTCConfiguration
 
 from p2pcdn import __version__
 from p2pcdn.coordinator.messages import NETWORKS
+from p2pcdn.media.playlist import is_playlist
 from p2pcdn.peer import PeerError, wire
 from p2pcdn.peer.client import Client, Identity
 from p2pcdn.peer.content import Content, ContentStats
@@ -266,6 +267,11 @@ class Peer:
     # --- contents ----------------------------------------------------------------------------
 
     async def _manifest(self, target: str) -> Manifest:
+        if is_playlist(target.partition("?")[0]):
+            raise NotShared(
+                f"{target} is a playlist: its segments are shared by the visitors who watch it, "
+                "and cannot be seeded."
+            )
         end = self.now() + _PATIENCE_S
         while True:
             answer = await self._ask(target)

@@ -343,6 +343,8 @@ def test_what_the_site_never_showed_is_refused_with_a_hint(
                 await peer.open("/media/secret.mp4")
             with pytest.raises(PeerError, match="one site"):
                 await peer.open("https://elsewhere.example/media/one.mp4")
+            with pytest.raises(NotShared, match="a playlist"):
+                await peer.seed("/media/hls/index.m3u8?x=1")
 
     run(story())
 
