@@ -94,7 +94,9 @@ def test_what_two_visitors_gave_each_other_is_what_the_owner_reads_and_the_origi
     assert totals["origin_reported"] <= totals["origin_counted"] + 0.02 * size
     assert totals["origin_counted"] <= totals["origin_reported"] + 0.02 * size + on_its_way
     assert totals["from_peers"] + totals["origin_counted"] >= 2 * size * 0.98
-    assert totals["offload"] > 0.3 and found["notes"] == []
+    assert totals["offload"] > 0.3
+    # Nor is more than that said to be missing.
+    assert {note["code"] for note in found["notes"]} <= {"direct"}
     assert [c["path"] for c in found["contents"]] == ["/media/one.mp4"]
 
 

@@ -56,6 +56,15 @@ _VIDEO = '<video id="player" controls muted playsinline width="320" height="180"
 _HLS = """const hls = new Hls();
 hls.loadSource("{url}");
 hls.attachMedia(document.getElementById("player"));"""
+# Starlette's static files look at a playlist's length before they open it: where the encoder has
+# put another one into its place by then, a player gets half a file (3 of 20,000, without p2pcdn).
+_LIVE = (
+    _HLS.format(url="live/index.m3u8")
+    + """
+hls.on(Hls.Events.ERROR, (_, {fatal}) => {
+  if (fatal) setTimeout(() => hls.loadSource("live/index.m3u8"), 500);
+});"""
+)
 # The page's own buttons: `hls.nextLevel` is in the visitor's hand.
 _CHOSEN = "const hls = window.hls = new Hls({{startLevel: 1}});\n" + _HLS.partition("\n")[2]
 
@@ -69,7 +78,7 @@ PLAYERS: dict[str, tuple[str, str, str]] = {
         _VIDEO,
         _CHOSEN.format(url="qualities/index.m3u8"),
     ),
-    "hls.js-live": ("hls.js/dist/hls.min.js", _VIDEO, _HLS.format(url="live/index.m3u8")),
+    "hls.js-live": ("hls.js/dist/hls.min.js", _VIDEO, _LIVE),
     "video.js": (
         "video.js/dist/video.min.js",
         '<video id="box" class="video-js" controls muted playsinline></video>',
