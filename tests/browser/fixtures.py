@@ -17,6 +17,11 @@ ARTIFACTS = Path(__file__).parent / "artifacts"
 _REPORTS = pytest.StashKey[dict[str, pytest.TestReport]]()
 
 
+def slow(*values: object) -> Any:
+    """A case of a parametrized test for the long matrix alone (`make test-slow`)."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Any:
     report = yield

@@ -10,6 +10,7 @@ import pytest
 
 from tests.browser.driver import Visitor
 from tests.browser.eyes import Watch
+from tests.browser.fixtures import slow
 from tests.servers.proxy import Proxy
 from tests.sites import media
 
@@ -17,10 +18,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.server]
 
 Site = Callable[..., Proxy]
 Watcher = Callable[..., Watch]
-
-
-def slow(*values: object) -> object:
-    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 def size() -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.browser.eyes import Watch
+from tests.browser.fixtures import slow
 from tests.servers.proxy import Proxy
 from tests.sites import media
 
@@ -47,13 +48,13 @@ def second_is_fed_by_the_first(proxy: Proxy, first: Watch, second: Watch) -> Non
 
 SERVERS = [
     "flask-gunicorn-4",
-    pytest.param("fastapi-uvicorn-2", marks=pytest.mark.slow),
-    pytest.param("flask-development", marks=pytest.mark.slow),
-    pytest.param("flask-gunicorn-gthread", marks=pytest.mark.slow),
-    pytest.param("django-gunicorn-4", marks=pytest.mark.slow),
-    pytest.param("django-uvicorn", marks=pytest.mark.slow),
-    pytest.param("starlette-nginx", marks=pytest.mark.slow),
-    pytest.param("flask-nginx", marks=pytest.mark.slow),
+    slow("fastapi-uvicorn-2"),
+    slow("flask-development"),
+    slow("flask-gunicorn-gthread"),
+    slow("django-gunicorn-4"),
+    slow("django-uvicorn"),
+    slow("starlette-nginx"),
+    slow("flask-nginx"),
 ]
 
 
@@ -80,8 +81,8 @@ def test_behind_a_proxy_that_refuses_websockets_visitors_find_each_other_by_the_
     ("one", "two"),
     [
         ("chromium", "firefox"),
-        pytest.param("firefox", "chromium", marks=pytest.mark.slow),
-        pytest.param("firefox", "firefox", marks=pytest.mark.slow),
+        slow("firefox", "chromium"),
+        slow("firefox", "firefox"),
     ],
 )
 def test_browsers_of_different_makers_feed_each_other(
@@ -111,9 +112,9 @@ def test_three_visitors_at_about_the_same_time_cost_less_than_two_copies(
     [
         ("chromium", "fastapi-uvicorn-2"),
         ("firefox", "starlette-uvicorn"),
-        pytest.param("chromium", "flask-gunicorn-4", marks=pytest.mark.slow),
-        pytest.param("chromium", "django-uvicorn", marks=pytest.mark.slow),
-        pytest.param("chromium", "flask-nginx", marks=pytest.mark.slow),
+        slow("chromium", "flask-gunicorn-4"),
+        slow("chromium", "django-uvicorn"),
+        slow("chromium", "flask-nginx"),
     ],
 )
 def test_a_seek_lands_where_the_visitor_wanted(
@@ -138,11 +139,11 @@ def test_a_seek_lands_where_the_visitor_wanted(
     ("gone", "server"),
     [
         ("kill", "django-gunicorn-4"),
-        pytest.param("kill", "starlette-uvicorn", marks=pytest.mark.slow),
-        pytest.param("kill", "flask-gunicorn-4", marks=pytest.mark.slow),
-        pytest.param("kill", "fastapi-uvicorn-2", marks=pytest.mark.slow),
-        pytest.param("kill", "starlette-nginx", marks=pytest.mark.slow),
-        pytest.param("close", "starlette-uvicorn", marks=pytest.mark.slow),
+        slow("kill", "starlette-uvicorn"),
+        slow("kill", "flask-gunicorn-4"),
+        slow("kill", "fastapi-uvicorn-2"),
+        slow("kill", "starlette-nginx"),
+        slow("close", "starlette-uvicorn"),
     ],
 )
 def test_the_video_plays_on_when_the_visitor_who_fed_it_is_gone(
@@ -180,10 +181,10 @@ def test_a_visitor_who_comes_back_and_looks_again_is_served(site: Site, watch: W
         ("autoplay", "one.mp4"),
         ("added", "one.mp4"),
         ("source", "one.mp4"),
-        pytest.param("lazy", "one.mp4", marks=pytest.mark.slow),
-        pytest.param("watch/moov", "moov-at-end.mp4", marks=pytest.mark.slow),
-        pytest.param("watch/webm", "clip.webm", marks=pytest.mark.slow),
-        pytest.param("csp", "one.mp4", marks=pytest.mark.slow),
+        slow("lazy", "one.mp4"),
+        slow("watch/moov", "moov-at-end.mp4"),
+        slow("watch/webm", "clip.webm"),
+        slow("csp", "one.mp4"),
     ],
 )
 def test_every_kind_of_video_element_is_fed_by_peers(

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.browser.driver import Visitor
+from tests.browser.fixtures import slow
 from tests.browser.guests import guest_site, library
 from tests.web.test_serve import serve
 
@@ -64,8 +65,8 @@ FIREFOX = {"media.navigator.streams.fake": True, "media.navigator.permission.dis
 PAIRS = [
     ("chromium", "chromium"),
     ("firefox", "chromium"),
-    pytest.param("chromium", "firefox", marks=pytest.mark.slow),
-    pytest.param("firefox", "firefox", marks=pytest.mark.slow),
+    slow("chromium", "firefox"),
+    slow("firefox", "firefox"),
 ]
 
 SEES = "theirs.videoWidth > 0 && theirs.currentTime > 0.3"

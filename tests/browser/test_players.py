@@ -12,7 +12,7 @@ import pytest
 from tests.browser.conftest import ENV
 from tests.browser.driver import BrowserMissing
 from tests.browser.eyes import Watch, tap
-from tests.browser.fixtures import missing
+from tests.browser.fixtures import missing, slow
 from tests.servers.proxy import Proxy
 from tests.servers.python import Uvicorn
 from tests.sites import presentations
@@ -85,14 +85,14 @@ def size(folder: Path) -> int:
 
 PLAYERS = [
     ("hls.js-ts", "ts", "chromium"),
-    pytest.param("hls.js-ts", "ts", "firefox", marks=pytest.mark.slow),
-    pytest.param("hls.js-fmp4", "fmp4", "chromium", marks=pytest.mark.slow),
-    pytest.param("hls.js-ranges", "ranges", "chromium", marks=pytest.mark.slow),
-    pytest.param("video.js", "ts", "chromium", marks=pytest.mark.slow),
-    pytest.param("shaka-hls", "fmp4", "chromium", marks=pytest.mark.slow),
-    pytest.param("shaka-dash", "dash", "chromium", marks=pytest.mark.slow),
-    pytest.param("dash.js", "dash", "chromium", marks=pytest.mark.slow),
-    pytest.param("plyr", "ts", "chromium", marks=pytest.mark.slow),
+    slow("hls.js-ts", "ts", "firefox"),
+    slow("hls.js-fmp4", "fmp4", "chromium"),
+    slow("hls.js-ranges", "ranges", "chromium"),
+    slow("video.js", "ts", "chromium"),
+    slow("shaka-hls", "fmp4", "chromium"),
+    slow("shaka-dash", "dash", "chromium"),
+    slow("dash.js", "dash", "chromium"),
+    slow("plyr", "ts", "chromium"),
 ]
 
 
@@ -146,7 +146,7 @@ def live(folder: Path, tmp_path: Path, run: Callable[..., Any]) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("browser", ["chromium", pytest.param("firefox", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("browser", ["chromium", slow("firefox")])
 def test_a_live_stream_is_passed_on_segment_by_segment_as_it_grows(
     browser: str, site: Callable[..., Proxy], watch: Watcher, live: Path
 ) -> None:
@@ -171,7 +171,7 @@ def test_a_live_stream_is_passed_on_segment_by_segment_as_it_grows(
     assert all(visitor.received + visitor.eyes["sent"] > 0 for visitor in visitors)
 
 
-@pytest.mark.parametrize("browser", ["chromium", pytest.param("firefox", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("browser", ["chromium", slow("firefox")])
 def test_a_viewer_who_changes_the_quality_gets_both_from_the_visitor_before(
     browser: str, site: Callable[..., Proxy], watch: Watcher, folder: Path
 ) -> None:

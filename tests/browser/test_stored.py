@@ -10,6 +10,7 @@ import pytest
 
 from tests.browser.conftest import ENV
 from tests.browser.eyes import EYES, Watch, tap, warm
+from tests.browser.fixtures import slow
 from tests.servers.proxy import Proxy
 from tests.servers.python import Uvicorn
 from tests.sites import media, presentations
@@ -87,7 +88,7 @@ def test_a_strict_policy_does_not_keep_it_from_being_stored(
     stored(visitor, "one.mp4")
 
 
-@pytest.mark.parametrize("kind", ["chromium", pytest.param("firefox", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["chromium", slow("firefox")])
 def test_a_film_of_an_earlier_page_is_still_passed_on(
     kind: str, site: Site, watch: Watcher
 ) -> None:
