@@ -117,9 +117,7 @@ class Response:
         if more or page.is_long(body):
             await self._send_start(page.headers)
             for part in page.slices(body):
-                if out := page.feed(part):
-                    await self._note_seen(page)
-                    await self._forward({"type": kind, "body": out, "more_body": True})
+                await self._feed(page, part)
             if more:
                 return
             body = b""
@@ -135,12 +133,16 @@ class Response:
         await self._send_start(page.headers)
         with open(path, "rb") as file:
             while chunk := file.read(_FILE_CHUNK_BYTES):
-                if out := page.feed(chunk):
-                    await self._note_seen(page)
-                    await self._forward({"type": _BODY, "body": out, "more_body": True})
+                await self._feed(page, chunk)
         out = page.close()
         await self._note_seen(page)
         await self._forward({"type": _BODY, "body": out, "more_body": False})
+
+    async def _feed(self, page: PageTransform, data: bytes) -> None:
+        """Pass on what is certain of the page so far; more of it comes."""
+        if out := page.feed(data):
+            await self._note_seen(page)
+            await self._forward({"type": _BODY, "body": out, "more_body": True})
 
     async def _send_start(self, headers: list[tuple[bytes, bytes]] | None) -> None:
         start, self._start = self._start, None

@@ -284,6 +284,7 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
 
   /** Drops what a player began and left: it is in no store, so no ceiling holds for it. */
   private sweep(): void {
+    if (!this.making.size) return;
     const flights = this.flights();
     const places = [this.resume, ...this.reads.map((r) => r.at)];
     for (const [segment, making] of this.making) {
