@@ -32,6 +32,8 @@ from tests.servers.python import Uvicorn
 ASKED_MS = {"first": 100, "returning": 30}
 _WITHOUT, _WITH = "plain", "starlette"
 _PAGE = "autoplay"
+_SETTLE_S = 1.5
+"""Nobody's visit begins in the moment in which a window opens: it keeps the browser busy."""
 
 # When what happened, in milliseconds since the start of the navigation.
 _MARKS = """(() => {
@@ -83,6 +85,7 @@ def _visit(visitor: Visitor, url: str) -> dict[str, Any]:
 def _first_and_again(browsers: Browsers, url: str, ours: bool) -> dict[str, dict[str, Any]]:
     first = browsers.visitor(scripts=(_MARKS,))
     try:
+        time.sleep(_SETTLE_S)
         found = {"first": _visit(first, url)}
         if ours:
             first.wait_for("window.p2pcdn && p2pcdn.whyDirect() === null")
@@ -90,6 +93,7 @@ def _first_and_again(browsers: Browsers, url: str, ours: bool) -> dict[str, dict
         first.close()
         try:
             again.stop_workers()
+            time.sleep(_SETTLE_S)
             found["returning"] = _visit(again, url)
         finally:
             again.close()
