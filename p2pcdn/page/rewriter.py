@@ -28,6 +28,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from p2pcdn.page.foreign import Foreign, Step
+from p2pcdn.page.leap import leap
 from p2pcdn.page.tags import OpenTag, is_self_closing
 from p2pcdn.page.tokens import (
     COMMENT_END,
@@ -405,8 +406,10 @@ class Rewriter:
     # --- ordinary content ---------------------------------------------------------------
 
     def _ordinary(self) -> bool:
-        skip = SKIP_IN_SELECT if self._in_select else SKIP
-        skipped = skip.match(self._buffer, self._at)
+        if self._in_select:
+            skipped = SKIP_IN_SELECT.match(self._buffer, self._at)
+        else:
+            skipped = SKIP.match(self._buffer, leap(self._buffer, self._at))
         assert skipped is not None
         self._at = skipped.end()
         return self._at < len(self._buffer) and self._markup()

@@ -14,9 +14,11 @@ import re
 from dataclasses import dataclass
 
 __all__ = [
+    "ASIDE",
     "BREAKOUT",
     "COMMENT_END",
     "FOREIGN_TEXT",
+    "LOOK",
     "NAME",
     "RAW_END",
     "SCRIPT_STATES",
@@ -119,9 +121,9 @@ WHITE_SPACE = re.compile(rb"[%s]*+" % _WS)
 # An icon: shapes only. Anything richer is walked element by element. That a shape may stay
 # open does no harm (`</svg>` closes it); an end tag that closes nothing here might.
 # (No groups within possessive repeats: CPython 3.11 loses their spans.)
+_SHAPE_NAMES = b"path circle rect line polyline polygon ellipse use".split()
 _SHAPES = b"|".join(
-    rb"<%s(?=[%s/>])%s(?:(?<!/>)</%s>)?+" % (name, _WS, _REST_OF_TAG, name)
-    for name in b"path circle rect line polyline polygon ellipse use".split()
+    rb"<%s(?=[%s/>])%s(?:(?<!/>)</%s>)?+" % (name, _WS, _REST_OF_TAG, name) for name in _SHAPE_NAMES
 )
 _ICON = rb"<svg(?=[%s>])%s(?<!/>)(?:[^<]++|%s){0,256}+</svg>" % (_WS, _REST_OF_TAG, _SHAPES)
 
@@ -156,6 +158,38 @@ SKIP = _skip(_ICON)
 """All of ordinary content that cannot concern us, as far as it is complete."""
 
 SKIP_IN_SELECT = _skip()
+
+ASIDE = re.compile(rb"(?:[^<]++|%s)*+" % b"|".join((COMMENT, _ICON, _LESS_THAN, _BOGUS)))
+"""What `SKIP` skips, up to the next tag."""
+
+
+# An icon as nearly all are written, with no `<` in its values: no need to look into this one.
+_QUOTED = rb"(?: [a-zA-Z:-]++=\"[^\"<]*+\")*+"
+_PLAIN_ICON = (
+    rb"svg%(quoted)s>[%(ws)s]*+(?:<(?:%(names)s)%(quoted)s ?/?>[%(ws)s]*+){0,64}+</svg>"
+    % {b"names": b"|".join(_SHAPE_NAMES), b"quoted": _QUOTED, b"ws": _WS}
+)
+
+
+def _letters(place: int) -> bytes:
+    """What may stand at this place of a name that has to be looked at."""
+    letters = bytes({name[place] for name in _LOOK_AT_START})
+    return b"[%s%s]" % (letters, letters.upper())
+
+
+# Three sets of bytes tell most tags apart before the names are tried one by one.
+LOOK = re.compile(
+    rb"<(?:(?=%(near)s)(?!%(icon)s)(?:%(start)s)(?=[%(ws)s/>])|[!?]"
+    rb"|/(?=[^a-ru-zA-RU-Z])(?:(?:%(end)s)(?=[%(ws)s/>])|[^a-zA-Z]))"
+    % {
+        b"near": b"".join(map(_letters, range(3))),
+        b"icon": _PLAIN_ICON,
+        b"start": _one_of(_LOOK_AT_START),
+        b"end": _one_of(_LOOK_AT_END),
+        b"ws": _WS,
+    }
+)
+"""Where something may begin that is neither text nor a tag that `SKIP` skips, be it in a value."""
 
 _ATTRIBUTE = re.compile(
     rb"[%(ws)s/]*+([^%(ws)s/>][^%(ws)s/>=]*+)"

@@ -55,6 +55,8 @@ HOSTILE = {
     "equals signs": b"<a = = =",
     "white space": b"<a b   \n\n   \t  ",
     "quick, then slow": b'<a b="c" d="e"\n>',
+    "false starts": b"<a b='<script>'>",
+    "false ends": b"<!><a b='=\">'>",
 }
 
 
