@@ -14,8 +14,8 @@ from p2pcdn.runtime import INTERNAL, Site, local_path, none_of_ours
 
 __all__ = ["ASGIMiddleware"]
 
-_KINDS = frozenset({"http", "websocket"})
 _METHODS = frozenset({"GET", "HEAD"})
+_CONDITIONAL = frozenset({b"if-none-match", b"if-match"})
 
 
 class ASGIMiddleware:
@@ -34,17 +34,19 @@ class ASGIMiddleware:
         self._origin = ASGIOrigin(app)
         self.site = Site(config, self._origin, secret=secret)
         self.site.holds_sockets(True)
-        self._mounts = (config.mount, config.coordinator_path)
+        self._mount = config.mount
+        self._coordinator = config.coordinator_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
-        if kind not in _KINDS or INTERNAL in scope or not self._enabled:
+        if (kind != "http" and kind != "websocket") or not self._enabled:
             if kind == "lifespan" and self._enabled:
                 send = self._until_shutdown(send)
             await self.app(scope, receive, send)
             return
+        # Now: routers change the scope as they hand it on.
         path = local_path(scope) if scope.get("root_path") else scope["path"]
-        if path.startswith(self._mounts) and self.site.owns(path):
+        if (self._mount in path or self._coordinator in path) and self._is_ours(scope, path):
             self._remember_state(scope)
             await self.site.web(scope, receive, send)
             return
@@ -52,38 +54,46 @@ class ASGIMiddleware:
             await self.app(scope, receive, send)
             return
         # Nearly all responses are none of ours: one look at their type, in a closure, is all that
-        # those pay. The rest get a `Response`.
-        response: Response | None = None
-        untouched = False
+        # those pay. The rest get a `Response`, if they do not belong to a question of our own.
+        forward: Send | Response | None = None
 
         def respond(message: Message) -> Awaitable[None]:
-            nonlocal response, untouched
-            if untouched:
-                return send(message)
-            if response is None:
-                headers = message.get("headers")
-                # The specification allows an iterator, which could be read only once.
-                if type(headers) is list and message["status"] != 304:
-                    for name, value in headers:
-                        if len(name) == 12 and name.lower() == b"content-type":
-                            if value in none_of_ours:
-                                untouched = True
-                                return send(message)
-                            break
-                self._remember_state(scope)
-                response = Response(self.site, scope, path, send)
-            return response(message)
+            nonlocal forward
+            if forward is not None:
+                return forward(message)
+            headers = message.get("headers")
+            # The specification allows an iterator, which could be read only once.
+            if type(headers) is list and "status" in message and message["status"] != 304:
+                for name, value in headers:
+                    if name == b"content-type" and value in none_of_ours:
+                        forward = send
+                        return send(message)
+                    if len(name) == 12 and name.lower() == b"content-type":
+                        break
+            forward = self._judge(scope, path, send)
+            return forward(message)
 
         asked = scope
         for name, _ in scope["headers"]:
-            if name == b"if-none-match" or name == b"if-match":
+            if name in _CONDITIONAL:
                 asked = self._inbound(scope)
                 break
         try:
             await self.app(asked, receive, respond)
         finally:
-            if response is not None and response.sent >= 0:
-                response.ended()
+            if type(forward) is Response and forward.sent >= 0:
+                forward.ended()
+
+    def _is_ours(self, scope: Scope, path: str) -> bool:
+        """Whether one of the mounted endpoints is asked, and not by ourselves."""
+        return INTERNAL not in scope and self.site.owns(path)
+
+    def _judge(self, scope: Scope, path: str, send: Send) -> Send | Response:
+        """The `send` for a response that may concern us."""
+        if INTERNAL in scope:
+            return send
+        self._remember_state(scope)
+        return Response(self.site, scope, path, send)
 
     def _remember_state(self, scope: Scope) -> None:
         """Keep what the app's lifespan made for its requests: ours to the app need it as well."""

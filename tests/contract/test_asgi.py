@@ -76,6 +76,14 @@ def test_a_message_between_start_and_body_does_not_spoil_the_length(tmp_path: Pa
     assert debug in got
 
 
+def test_what_is_pushed_before_the_response_decides_nothing_about_it(tmp_path: Path) -> None:
+    push = {"type": "http.response.push", "path": "/a.css", "headers": [(b"accept", b"*/*")]}
+    typed = {**push, "headers": [(b"content-type", b"application/json")]}
+    got = get(tmp_path, push, typed, start(HTML, LENGTH), body())
+    assert got[:2] == [push, typed]
+    assert b"data-src" in got[-1]["body"]
+
+
 def test_trailers_come_last(tmp_path: Path) -> None:
     trailers = {"type": "http.response.trailers", "headers": [], "more_trailers": False}
     got = get(tmp_path, start(HTML, trailers=True), body(), trailers)
@@ -123,6 +131,27 @@ def test_several_sites_mounted_in_one_app_each_share_their_own_videos(tmp_path: 
                 assert (await client.get(address % "three")).json()["error"] == "outside"
 
     asyncio.run(ask())
+
+
+def test_a_file_is_counted_by_its_own_path_whatever_a_router_makes_of_the_scope(
+    tmp_path: Path,
+) -> None:
+    counted: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["root_path"] = "/media"  # as Starlette's `Mount` does it
+        await send(start((b"content-type", b"video/mp4"), (b"content-length", b"4")))
+        await send(body(b"film"))
+
+    async def send(message: Any) -> None:
+        pass
+
+    site = P2PCDN(app, data_dir=str(tmp_path))
+    site.site.recorder.origin = lambda target, **_: counted.append(target)
+    path = "/media/film.mp4"
+    asked = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []}
+    asyncio.run(site(asked, None, send))
+    assert counted == [path]
 
 
 def test_a_visitor_who_has_the_range_does_not_wait_for_the_rest_of_the_film(tmp_path: Path) -> None:
