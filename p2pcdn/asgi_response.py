@@ -87,8 +87,10 @@ class Response:
         return True
 
     def _host(self) -> str:
-        host = next((v for n, v in self._scope["headers"] if n == b"host"), b"localhost")
-        return str(host.decode("latin-1"))
+        for name, value in self._scope["headers"]:
+            if name == b"host":
+                return str(value.decode("latin-1"))
+        return "localhost"
 
     def _site_url(self) -> str:
         return f"{self._scope.get('scheme', 'http')}://{self._host()}"
@@ -112,7 +114,7 @@ class Response:
             # none of them has to wait until the headers are known.
             await self._forward(message)
             return
-        body = message.get("body", b"")
+        body = bytes(message.get("body", b""))  # some apps send a memoryview
         more = message.get("more_body", False)
         if more or page.is_long(body):
             await self._send_start(page.headers)
@@ -126,7 +128,8 @@ class Response:
         else:
             headers, out = page.whole(body)
             await self._send_start(headers)
-        await self._note_seen(page)
+        if media := page.fresh_media():
+            await self._note_seen(media)
         await self._forward({**message, "body": out})
 
     async def _page_file(self, page: PageTransform, path: str) -> None:
@@ -135,13 +138,15 @@ class Response:
             while chunk := file.read(_FILE_CHUNK_BYTES):
                 await self._feed(page, chunk)
         out = page.close()
-        await self._note_seen(page)
+        if media := page.fresh_media():
+            await self._note_seen(media)
         await self._forward({"type": _BODY, "body": out, "more_body": False})
 
     async def _feed(self, page: PageTransform, data: bytes) -> None:
         """Pass on what is certain of the page so far; more of it comes."""
         if out := page.feed(data):
-            await self._note_seen(page)
+            if media := page.fresh_media():
+                await self._note_seen(media)
             await self._forward({"type": _BODY, "body": out, "more_body": True})
 
     async def _send_start(self, headers: list[tuple[bytes, bytes]] | None) -> None:
@@ -149,16 +154,15 @@ class Response:
         if start is not None:
             await self._forward(start if headers is None else {**start, "headers": headers})
 
-    async def _note_seen(self, page: PageTransform) -> None:
-        if media := page.fresh_media():
-            carried = self._site.seen(
-                self._scope.get("root_path", ""),
-                media,
-                host=self._host(),
-                scheme=self._scope.get("scheme", "http"),
-                loop=asyncio.get_running_loop(),
-            )
-            await held(carried)
+    async def _note_seen(self, media: list[str]) -> None:
+        carried = self._site.seen(
+            self._scope.get("root_path", ""),
+            media,
+            host=self._host(),
+            scheme=self._scope.get("scheme", "http"),
+            loop=asyncio.get_running_loop(),
+        )
+        await held(carried)
 
     # --- a media file ------------------------------------------------------------------
 

@@ -168,6 +168,7 @@ class Response:
                     yield from pieces
                     return
                 page = self._page
+            piece = bytes(piece)  # some apps yield a memoryview or a bytearray
             if gather:
                 gathered.append(piece)
                 size += len(piece)

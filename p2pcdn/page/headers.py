@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = ["AnyHeaders", "Headers", "bytes_headers", "environ_headers", "to_str_headers"]
@@ -32,11 +32,8 @@ def to_str_headers(headers: Headers) -> list[tuple[str, str]]:
 
 
 def bytes_headers(headers: AnyHeaders | Mapping[str, str]) -> Headers:
-    """Headers of either kind as bytes."""
-    pairs: Iterable[Any] = headers.items() if isinstance(headers, Mapping) else headers
-    return [
-        (name.encode("latin-1"), value.encode("latin-1"))
-        if isinstance(name, str)
-        else (name, value)
-        for name, value in pairs
-    ]
+    """Headers of either kind as bytes, in a list of their own."""
+    pairs: list[Any] = list(headers.items() if isinstance(headers, Mapping) else headers)
+    if pairs and isinstance(pairs[0][0], bytes):
+        return pairs
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs]

@@ -31,6 +31,7 @@ __all__ = [
     "WHITE_SPACE",
     "Attribute",
     "attributes",
+    "has_video_end",
 ]
 
 _WS = rb" \t\n\f\r"
@@ -57,6 +58,7 @@ NAME = re.compile(rb"</?+([a-zA-Z][^%s/>]*+)" % _WS)
 COMMENT_END = re.compile(rb"--!?>")
 VIDEO_END = re.compile(rb"</[vV][iI][dD][eE][oO]")
 """Without one, no video can be rewritten. (Rarer bytes than a start tag's: a quicker search.)"""
+_FEW = 32
 
 
 VOID = frozenset(
@@ -230,3 +232,22 @@ def attributes(buffer: bytes | bytearray, start: int, end: int) -> list[Attribut
             value = b""
         found.append(Attribute(bytes(match[1]).lower(), value, raw, match.start(1)))
     return found
+
+
+def has_video_end(page: bytes) -> bool:
+    """Whether `VIDEO_END` is in the page: the same answer, mostly in half the time.
+
+    Bytes look for `</v` from behind much quicker than an expression does from the front, and for
+    one byte that is rare, as `V` is in most pages, in no time.
+    """
+    last = page.rfind(b"</v")
+    if last >= 0:
+        return bool(VIDEO_END.match(page, last) or VIDEO_END.search(page))
+    after = 0
+    for _ in range(_FEW):
+        after = page.find(b"V", after) + 1
+        if after == 0:
+            return False
+        if page.endswith(b"</V", 0, after):
+            break
+    return page.rfind(b"</V") >= 0 and VIDEO_END.search(page) is not None

@@ -32,9 +32,10 @@ would show every video twice. (XHTML that is served as text/html is a page like 
 from __future__ import annotations
 
 import codecs
+import functools
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from p2pcdn.page import coding as codings
 from p2pcdn.page import inject
@@ -48,7 +49,7 @@ from p2pcdn.page.headers import (
 )
 from p2pcdn.page.options import PageOptions
 from p2pcdn.page.rewriter import Rewriter
-from p2pcdn.page.tokens import VIDEO_END
+from p2pcdn.page.tokens import VIDEO_END, has_video_end
 from p2pcdn.page.urls import Resolver
 from p2pcdn.page.validators import (
     confirms,
@@ -100,9 +101,15 @@ WHOLE_BODY_BYTES = 400 * 1024
 _SLICE_BYTES = 64 * 1024
 _HANDED_OVER = frozenset({b"x-accel-redirect", b"x-sendfile", b"x-lighttpd-send-file"})
 _FRAGMENT_REQUESTS = frozenset({b"hx-request", b"turbo-frame"})
+_LENGTH = frozenset({b"content-length"})
 _BODY_DIGESTS = frozenset(
     {b"content-length", b"content-md5", b"digest", b"content-digest", b"repr-digest"}
 )
+_FORBIDDING = _HANDED_OVER | {MARKER[0], b"content-range"}
+_TELLING = _FORBIDDING | {
+    b"cache-control", b"content-disposition", b"content-encoding", b"content-security-policy",
+    b"content-type",
+}  # fmt: skip
 _DROPPED = _BODY_DIGESTS | {b"accept-ranges"}
 
 # WHATWG Encoding labels whose bytes `<` and `"` may be part of something else.
@@ -147,9 +154,9 @@ def plan(
         return None
     if method not in ("GET", "HEAD") or not 200 <= status < 300 or status in (204, 205, 206):
         return None
-    requested = bytes_headers(request_headers)
-    if any(name.lower() in _FRAGMENT_REQUESTS for name, _ in requested):
-        return None
+    for name, _ in bytes_headers(request_headers):
+        if name.lower() in _FRAGMENT_REQUESTS:
+            return None
     try:
         return _plan_page(method, page_url, bytes_headers(headers), options)
     except Exception as error:  # whatever it is, the visitor gets the page
@@ -162,12 +169,16 @@ def _plan_page(
 ) -> PageTransform | None:
     policies: list[str] = []
     encodings: list[bytes] = []
-    content_type = b""
+    charset = None
     for name, value in headers:
         lower = name.lower()
-        if lower in _HANDED_OVER or lower in (MARKER[0], b"content-range"):
+        if lower not in _TELLING:
+            continue
+        if lower in _FORBIDDING:
             return None
-        if lower == b"cache-control":
+        if lower == b"content-type":
+            charset = _charset(value)
+        elif lower == b"cache-control":
             if b"no-transform" in value.lower():
                 return None
         elif lower == b"content-disposition":
@@ -175,11 +186,8 @@ def _plan_page(
                 return None
         elif lower == b"content-security-policy":
             policies.append(value.decode("latin-1"))
-        elif lower == b"content-encoding":
+        else:
             encodings += [e for part in value.lower().split(b",") if (e := part.strip())]
-        elif lower == b"content-type":
-            content_type = value
-    charset = _charset(content_type)
     if charset is not None and not _extends_ascii(charset):
         return None
     encodings = [encoding for encoding in encodings if encoding != b"identity"]
@@ -229,6 +237,7 @@ def _not_modified(
     )
 
 
+@functools.lru_cache(maxsize=64)
 def _charset(content_type: bytes) -> str | None:
     match = _CHARSET.search(content_type)
     if match is None:
@@ -401,17 +410,21 @@ class PageTransform:
 
     def _has_video(self, data: bytes) -> bool:
         if self._coding is None:
-            return VIDEO_END.search(data) is not None
+            return has_video_end(data)
         return codings.contains(VIDEO_END, data, self._coding)
 
     def _untouched(self, data: bytes) -> Headers:
         # The suffix stays all the same: HEAD, 304 and streamed answers cannot tell.
-        headers = self._tagged(self._original, {b"content-length"})
-        return [*headers, (b"content-length", b"%d" % len(data))]
+        headers = self._tagged(self._original, _LENGTH)
+        headers.append((b"content-length", b"%d" % len(data)))
+        return headers
 
-    def _tagged(self, headers: Headers, dropped: Iterable[bytes]) -> Headers:
-        return [
-            (name, tag_etag(value, self._options) if name.lower() == b"etag" else value)
-            for name, value in headers
-            if name.lower() not in dropped
-        ]
+    def _tagged(self, headers: Headers, dropped: frozenset[bytes]) -> Headers:
+        kept: Headers = []
+        for name, value in headers:
+            lower = name.lower()
+            if lower == b"etag":
+                value = tag_etag(value, self._options)
+            if lower not in dropped:
+                kept.append((name, value))
+        return kept

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,17 @@ def test_a_message_between_start_and_body_does_not_spoil_the_length(tmp_path: Pa
     assert b"data-src" in page
     assert int(headers[b"content-length"]) == len(page)
     assert debug in got
+
+
+@pytest.mark.parametrize("more", [True, False])
+@pytest.mark.parametrize("kind", [b"text/html", b"text/html; charset=utf-8"])
+@pytest.mark.parametrize("like", [memoryview, bytearray])
+def test_a_page_in_any_kind_of_bytes_is_a_page(
+    tmp_path: Path, more: bool, kind: bytes, like: Callable[[bytes], Any]
+) -> None:
+    parts = [body(like(PAGE), more=True), body(like(b""))] if more else [body(like(PAGE))]
+    got = get(tmp_path, start((b"content-type", kind)), *parts)
+    assert b"data-src" in b"".join(m.get("body", b"") for m in got)
 
 
 def test_what_is_pushed_before_the_response_decides_nothing_about_it(tmp_path: Path) -> None:
