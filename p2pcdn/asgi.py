@@ -45,7 +45,8 @@ class ASGIMiddleware:
             await self.app(scope, receive, send)
             return
         # Now: routers change the scope as they hand it on.
-        path = local_path(scope) if scope.get("root_path") else scope["path"]
+        root = scope.get("root_path", "")
+        path = local_path(scope) if root else scope["path"]
         if (self._mount in path or self._coordinator in path) and self._is_ours(scope, path):
             self._remember_state(scope)
             await self.site.web(scope, receive, send)
@@ -70,7 +71,7 @@ class ASGIMiddleware:
                         return send(message)
                     if len(name) == 12 and name.lower() == b"content-type":
                         break
-            forward = self._judge(scope, path, send)
+            forward = self._judge(scope, root, path, send)
             return forward(message)
 
         asked = scope
@@ -88,12 +89,12 @@ class ASGIMiddleware:
         """Whether one of the mounted endpoints is asked, and not by ourselves."""
         return INTERNAL not in scope and self.site.owns(path)
 
-    def _judge(self, scope: Scope, path: str, send: Send) -> Send | Response:
+    def _judge(self, scope: Scope, root: str, path: str, send: Send) -> Send | Response:
         """The `send` for a response that may concern us."""
         if INTERNAL in scope:
             return send
         self._remember_state(scope)
-        return Response(self.site, scope, path, send)
+        return Response(self.site, scope, root, path, send)
 
     def _remember_state(self, scope: Scope) -> None:
         """Keep what the app's lifespan made for its requests: ours to the app need it as well."""

@@ -19,6 +19,16 @@ _BODY = "http.response.body"
 _FILE_CHUNK_BYTES = 64 * 1024
 
 
+def _root_of_app(scope: Scope) -> str:
+    """The prefix that an app set itself, as `FastAPI(root_path=...)` does, before it answered.
+
+    `root_path` alone would not do: Starlette's `Mount` puts its own path there, too, and keeps
+    what was there before.
+    """
+    root: str = scope.get("app_root_path", scope.get("root_path", ""))
+    return root
+
+
 class Response:
     """The `send` of a response that may be a page or a media file."""
 
@@ -31,9 +41,10 @@ class Response:
     sent = -1
     """Bytes of a media response so far; -1: it is no media."""
 
-    def __init__(self, site: Site, scope: Scope, path: str, send: Send) -> None:
+    def __init__(self, site: Site, scope: Scope, root: str, path: str, send: Send) -> None:
         self._site = site
         self._scope = scope
+        self._root = root or _root_of_app(scope)
         self._path = path
         self._forward = send
 
@@ -69,8 +80,7 @@ class Response:
 
     def _plan_page(self, message: Message) -> bool:
         scope = self._scope
-        server_prefix = scope.get("root_path", "")
-        options = self._site.page_options(server_prefix)
+        options = self._site.page_options(self._root)
         if options is None:
             return False
         self._page = plan(
@@ -156,7 +166,7 @@ class Response:
 
     async def _note_seen(self, media: list[str]) -> None:
         carried = self._site.seen(
-            self._scope.get("root_path", ""),
+            self._root,
             media,
             host=self._host(),
             scheme=self._scope.get("scheme", "http"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.responses import HTMLResponse
 from starlette.routing import Mount, Route
@@ -172,3 +174,29 @@ def test_a_visitor_who_has_the_range_does_not_wait_for_the_rest_of_the_film(tmp_
     got = get(tmp_path, film, *pieces, headers=[(b"range", b"bytes=5-14")])
     assert [m["body"] for m in got[1:]] == [b"\0" * 5, b"\1" * 5]
     assert [m["more_body"] for m in got[1:]] == [True, False]
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["around the app", "add_middleware"])
+@pytest.mark.parametrize("prefix", ["", "/site"])
+def test_pages_of_a_part_mounted_further_below_find_the_loader_where_it_is(
+    tmp_path: Path, prefix: str, inside: bool
+) -> None:
+    blog = Starlette(routes=[Route("/post", lambda request: HTMLResponse(PAGE))])
+    app: Any = FastAPI()
+    app.mount("/blog", blog)
+    if inside:
+        app.add_middleware(P2PCDN, data_dir=str(tmp_path))
+    else:
+        app = P2PCDN(app, data_dir=str(tmp_path))
+
+    async def ask() -> tuple[str, int]:
+        transport = httpx.ASGITransport(app=app, root_path=prefix)
+        async with httpx.AsyncClient(transport=transport, base_url="http://site.test") as client:
+            page = (await client.get(f"{prefix}/blog/post")).text
+            found = re.search(r'src="([^"]*loader[.]js[^"]*)"', page)
+            assert found is not None
+            return found[1], (await client.get(found[1])).status_code
+
+    loader, status = asyncio.run(ask())
+    assert loader.startswith(f"{prefix}/p2pcdn/loader.js")
+    assert status == 200
