@@ -11,9 +11,6 @@
  */
 export const ORIGIN_MARK = "#p2pcdn";
 
-/** The first request of a start: the loader makes it, ahead of the engine. */
-export const FIRST_BYTES = 65536;
-
 /** The localStorage key with the URLs of which the beginning is stored, line by line. */
 export const STORED_KEY = "p2pcdn-stored";
 
@@ -74,8 +71,8 @@ export interface Engine {
   content(url: string, playlists?: readonly string[]): Promise<Content | null>;
   /** What is known without asking: a content already opened. */
   known(url: string): Content | null;
-  /** This video's first bytes are wanted, unless the signal is aborted. */
-  ahead?(url: string, signal: AbortSignal): void;
+  /** The beginning of a video, which the worker had from the origin before we were here. */
+  begun?(url: string, bytes: Uint8Array): void;
   stats(): EngineStats;
   /** Send a report with what goes to the coordinator anyway; true: it will. */
   report?(report: object): boolean | undefined;

@@ -35,12 +35,14 @@ class Verdict:
         allowed: The loader can run and do its work.
         nonce: To be put on the script, if it needs one.
         inline: Inline event handlers run, too.
+        scripts: Inline scripts do.
         reason: Why not, for the site's owner; names the directive and what to add.
     """
 
     allowed: bool
     nonce: str | None = None
     inline: bool = False
+    scripts: bool = False
     reason: str = ""
 
 
@@ -64,8 +66,11 @@ def judge(headers: Iterable[str], *, script_url: str, page_url: str) -> Verdict:
         nonces += [match[1] for source in sources or () if (match := _NONCE.fullmatch(source))]
     for nonce in dict.fromkeys(nonces):
         if all(_script_allowed(_scripts(p), nonce, script_url, page_url) for p in policies):
-            inline = all(_inline_allowed(policy) for policy in policies)
-            return Verdict(True, nonce=nonce, inline=inline)
+            inline, scripts = (
+                all(_inline_allowed(_first(p, kind, "script-src", "default-src")) for p in policies)
+                for kind in ("script-src-attr", "script-src-elem")
+            )
+            return Verdict(True, nonce=nonce, inline=inline, scripts=scripts)
     return Verdict(
         False,
         reason="its script-src does not allow the loader; add 'self', or a nonce that the "
@@ -127,8 +132,7 @@ def _script_allowed(
     return _matches(sources, script_url, page_url)
 
 
-def _inline_allowed(policy: Policy) -> bool:
-    sources = _first(policy, "script-src-attr", "script-src", "default-src")
+def _inline_allowed(sources: tuple[str, ...] | None) -> bool:
     if sources is None:
         return True
     keywords = _keywords(sources)

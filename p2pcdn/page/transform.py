@@ -199,7 +199,7 @@ def _plan_page(
             b", ".join(encodings).decode("latin-1")[:80],
         )
         return None
-    nonce, inline = None, True
+    nonce, inline, scripts = None, True, True
     if policies:
         verdict = judge(policies, script_url=options.loader_url, page_url=page_url)
         if not verdict.allowed:
@@ -207,7 +207,7 @@ def _plan_page(
                 "pages are left alone because of their Content-Security-Policy: %s", verdict.reason
             )
             return None
-        nonce, inline = verdict.nonce, verdict.inline
+        nonce, inline, scripts = verdict.nonce, verdict.inline, verdict.scripts
     return PageTransform(
         headers=headers,
         page_url=page_url,
@@ -217,6 +217,7 @@ def _plan_page(
         charset=charset,
         nonce=nonce,
         inline=inline,
+        scripts=scripts,
     )
 
 
@@ -284,7 +285,7 @@ class PageTransform:
 
     __slots__ = (
         "_body", "_charset", "_coding", "_headers", "_inline", "_nonce", "_not_modified",
-        "_options", "_original", "_page_url", "_rewriter", "_told", "bodyless", "media",
+        "_options", "_original", "_page_url", "_rewriter", "_scripts", "_told", "bodyless", "media",
     )  # fmt: skip
 
     def __init__(
@@ -299,6 +300,7 @@ class PageTransform:
         charset: str | None = None,
         nonce: str | None = None,
         inline: bool = False,
+        scripts: bool = False,
     ) -> None:
         self._options = options
         self._page_url = page_url
@@ -306,6 +308,7 @@ class PageTransform:
         self._charset = charset
         self._nonce = nonce
         self._inline = inline
+        self._scripts = scripts
         self._original = headers
         self._body: Rewriter | codings.Coded | _Untouched | None = None
         self._rewriter: Rewriter | None = None
@@ -348,7 +351,12 @@ class PageTransform:
             prefix=options.prefix,
         )
         self._rewriter = Rewriter(
-            head=inject.script(options.loader_url, nonce=self._nonce, inline=self._inline),
+            head=inject.script(
+                options.loader_url,
+                nonce=self._nonce,
+                inline=self._inline,
+                scope=f"{options.prefix}/" if self._has_room else None,
+            ),
             beside=inject.style(options.noscript_url),
             media_of=resolver.media_of,
             set_base=resolver.set_base,
@@ -358,6 +366,12 @@ class PageTransform:
         made = codings.Coded(self._rewriter, self._coding) if self._coding else self._rewriter
         self._body = made
         return made
+
+    @property
+    def _has_room(self) -> bool:
+        """Whether more than the least may enter the head: inline code that may run, in a page whose
+        encoding the header names. Browsers look for a <meta charset> in the first 1,024 bytes."""
+        return self._charset is not None and (self._scripts or self._nonce is not None)
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes of the body; give back what can be sent (maybe nothing yet)."""

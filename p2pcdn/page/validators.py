@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from p2pcdn.page.headers import Headers
-from p2pcdn.page.inject import RESCUE
+from p2pcdn.page.inject import BEGIN, RESCUE
 from p2pcdn.page.options import PageOptions
 
 __all__ = ["confirms", "inbound_environ", "inbound_headers", "strip_etag_suffix", "tag_etag"]
@@ -23,7 +23,7 @@ _ANY_SUFFIX = re.compile(rb'-p2p[0-9a-f]{8}(?=")')
 
 @functools.lru_cache(maxsize=64)
 def _suffix_of(loader_url: str, noscript_url: str, always: bool) -> bytes:
-    injected = f"{loader_url}\0{noscript_url}\0{always}\0{RESCUE}"
+    injected = f"{loader_url}\0{noscript_url}\0{always}\0{RESCUE}{BEGIN}"
     return b"-p2p" + hashlib.sha256(injected.encode()).hexdigest()[:8].encode()
 
 

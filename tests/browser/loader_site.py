@@ -26,11 +26,12 @@ from starlette.routing import Mount, Route, Router
 from starlette.types import Receive, Scope, Send
 
 from p2pcdn.config import Config
+from p2pcdn.page import inject
 from p2pcdn.web.assets import Assets
 
 ROOT = Path(__file__).parents[2]
-EARLY = "bytes=0-65535"
-"""What the loader asks before the engine is there; no player ends its range."""
+EARLY = "bytes=0-196607"
+"""What the worker asks for a player before the engine is there; no player ends its range."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +88,27 @@ class LoaderSite:
     """The origin hangs for the engine, but not for a player."""
     assets_gone: bool = False
     """The site was deployed without us."""
+    loader_waits: bool = False
+    """The loader is asked for and does not come."""
     gone: set[str] = field(default_factory=set)
     """Paths that answer 404 from now on."""
     hits: list[Hit] = field(default_factory=list)
     url: str = ""
 
-    def page(self, path: str, body: str, *, loader: bool = True, html: str = "") -> str:
-        """Put up a page as the server's rewriting leaves it; returns its URL."""
+    def page(
+        self, path: str, body: str, *, loader: bool = True, begin: bool = False, html: str = ""
+    ) -> str:
+        """Put up a page as the server's rewriting leaves it; returns its URL.
+
+        `begin`: with the code that need not wait for the loader. Each such page asks for a version
+        of the loader of its own, which no browser has kept.
+        """
         self.assets = getattr(self, "assets", None) or self._assets()
-        source = f"/p2pcdn/loader.js?v={self.assets.version}"
-        script = f'<script async fetchpriority=high src="{source}"></script>' if loader else ""
+        own = f".{len(self.pages)}" if begin else ""
+        source = f"/p2pcdn/loader.js?v={self.assets.version}{own}"
+        scope = "/" if begin else None
+        entry = inject.script(source, nonce=None, inline=False, scope=scope).decode()
+        script = entry if loader else ""
         self.pages[path] = (
             f"<!doctype html><html {html}><head>{script}<meta charset=utf-8>"
             f"<title>page</title></head><body>{body}</body></html>"
@@ -104,7 +116,7 @@ class LoaderSite:
         return self.url + path
 
     def direct(self, path: str) -> list[Hit]:
-        """Requests for a file that went past the engine (and past the loader in its place)."""
+        """Requests for a file that went past the engine (and past the worker in its place)."""
         return [
             hit
             for hit in self.hits
@@ -138,6 +150,8 @@ class LoaderSite:
             listener.close()
 
     async def _ours(self, scope: Scope, receive: Receive, send: Send) -> None:
+        while self.loader_waits and scope["path"].endswith("/loader.js"):
+            await asyncio.sleep(0.02)
         if self.assets_gone:
             await Response(status_code=404)(scope, receive, send)
         else:

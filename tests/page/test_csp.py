@@ -89,21 +89,23 @@ def test_a_nonce_is_used_only_where_it_is_needed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("policy", "inline"),
+    ("policy", "handlers", "scripts"),
     [
-        ("img-src *", True),
-        ("script-src 'self'", False),
-        ("script-src 'self' 'unsafe-inline'", True),
-        ("script-src 'self' 'unsafe-inline' 'nonce-a'", False),
-        ("script-src 'self' 'unsafe-inline' 'sha256-x'", False),
-        ("script-src 'self'; script-src-attr 'unsafe-inline'", True),
-        ("script-src 'self' 'unsafe-inline'; script-src-attr 'none'", False),
+        ("img-src *", True, True),
+        ("script-src 'self'", False, False),
+        ("script-src 'self' 'unsafe-inline'", True, True),
+        ("script-src 'self' 'unsafe-inline' 'nonce-a'", False, False),
+        ("script-src 'self' 'unsafe-inline' 'sha256-x'", False, False),
+        ("script-src 'self'; script-src-attr 'unsafe-inline'", True, False),
+        ("script-src 'self' 'unsafe-inline'; script-src-attr 'none'", False, True),
+        ("script-src 'self'; script-src-elem 'self' 'unsafe-inline'", False, True),
     ],
 )
-def test_inline_handlers_are_used_only_where_they_run(policy: str, inline: bool) -> None:
-    assert judge([policy], script_url=SCRIPT, page_url=PAGE).inline is inline
+def test_inline_code_is_used_only_where_it_runs(policy: str, handlers: bool, scripts: bool) -> None:
+    alone = judge([policy], script_url=SCRIPT, page_url=PAGE)
+    assert (alone.inline, alone.scripts) == (handlers, scripts)
     both = judge([policy, "default-src 'self'"], script_url=SCRIPT, page_url=PAGE)
-    assert both.inline is False
+    assert (both.inline, both.scripts) == (False, False)
 
 
 def test_an_address_that_cannot_be_read_allows_nothing_but_self() -> None:

@@ -20,7 +20,13 @@ export class Control {
   readonly #scope: URL;
   #settle!: (usable: boolean) => void;
 
-  constructor(workers: ServiceWorkerContainer, script: URL, scope: URL, waitMs: number) {
+  constructor(
+    workers: ServiceWorkerContainer,
+    script: URL,
+    scope: URL,
+    waitMs: number,
+    private readonly hello: () => Note,
+  ) {
     this.#workers = workers;
     this.#script = script;
     this.#scope = scope;
@@ -47,7 +53,7 @@ export class Control {
 
   #set(why: Why | null): void {
     this.why = why;
-    if (why === null) this.note({ p2pcdn: "hello" });
+    if (why === null) this.note(this.hello());
     this.#settle(why === null);
   }
 

@@ -33,8 +33,8 @@ export function lazyEngine(
         () => null,
       );
     },
-    ahead: (url, signal) => {
-      if (!engine) early.bytes(url, signal);
+    begun: (url, bytes) => {
+      arrived.then(() => engine?.begun?.(url, bytes), Boolean);
     },
     known: (url) => engine?.known(url) ?? null,
     stats: () => engine?.stats() ?? NONE,

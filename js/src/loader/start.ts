@@ -1,7 +1,6 @@
 import type { LoaderConfig } from "../config";
 import {
   CACHE,
-  FIRST_BYTES,
   ORIGIN_MARK,
   STORED_KEY,
   type Content,
@@ -10,9 +9,10 @@ import {
 } from "../engine";
 import { sendReports } from "../report";
 import { within } from "../within";
-import type { Ask } from "../worker/protocol";
+import type { Ask, Begun, Note } from "../worker/protocol";
 import { Bridge } from "./bridge";
 import { Control } from "./control";
+import { stored } from "./early";
 import { absolute, restore, shadows, source, waiting } from "./elements";
 import { Players } from "./players";
 import { Playlists } from "./playlists";
@@ -52,12 +52,23 @@ export interface Api {
   optOut(out?: boolean): void;
 }
 
+declare global {
+  interface Window {
+    /** Videos that got their source back while the page arrived (p2pcdn/page/inject.py). */
+    p2pcdnBegun?: HTMLVideoElement[];
+  }
+}
+
 /** A stalled answer is looked into after this time; the engine promises to be far sooner. */
 const STALL_MS = 10_000;
 const PROBE_MS = 2_000;
 const PROBE_BYTES = 262_144;
 /** How long "there is no manifest" is believed. */
 const ABSENT_MS = 5_000;
+/** A first frame that is not there by then needs more bytes than the worker gave. */
+const SHOWN_MS = 150;
+/** A player that asks for more is about to show it: it asks as soon as it has read what it got. */
+const ASKED_MS = 50;
 /** Browsers end a worker that heard nothing for 30 s. */
 const ALIVE_MS = 15_000;
 
@@ -70,6 +81,7 @@ class Loader {
   readonly #config: LoaderConfig;
   readonly #base: URL;
   /** A page that took longer to come this far has a slower browser or network: it waits longer. */
+  readonly #cameMs = performance.now();
   readonly #waitMs: number;
   readonly #createEngine: CreateEngine;
   readonly #players: Players;
@@ -81,6 +93,11 @@ class Loader {
   readonly #served = new Set<string>();
   readonly #bypassed = new Set<string>();
   readonly #probing = new Set<string>();
+  /** URLs whose players need no engine yet: the worker gives them their beginning. */
+  readonly #beginning = new Set<string>();
+  readonly #stored = stored();
+  /** Until then a player is busy with what the worker gave it. */
+  #shown: Promise<unknown> | undefined;
   #engine: Engine | undefined;
   #control: Control | undefined;
   #why: Why | null;
@@ -89,11 +106,11 @@ class Loader {
     this.#config = config;
     this.#base = base;
     const { startupWaitMs } = config;
-    this.#waitMs = Math.min(4 * startupWaitMs, Math.max(startupWaitMs, 2 * performance.now()));
+    this.#waitMs = Math.min(4 * startupWaitMs, Math.max(startupWaitMs, 2 * this.#cameMs));
     this.#why = impossible(config, base, window);
     // Before all else: each takes the browser as long as all that comes here together.
     this.#begin(document);
-    if (!this.#why && waiting(document).size) this.#engine = createEngine(config, base);
+    const begun = window.p2pcdnBegun ?? [];
     this.#createEngine = createEngine;
     this.#players = new Players({
       suspect: (url) => this.#served.has(url),
@@ -104,7 +121,14 @@ class Loader {
     this.#bridge = new Bridge({
       stallMs: STALL_MS,
       // A script that is refused segment by segment plays one presentation without us.
-      content: (url) => this.#content(url, this.#playlists.last.pop()),
+      content: async (url) => {
+        // Who has no index yet needs more at once; who has is about to show its first frame.
+        const [player] = this.#players.playing(url);
+        if (this.#shown && player?.readyState)
+          await within(this.#shown, Math.max(ASKED_MS, this.#cameMs / 2));
+        this.#shown = undefined;
+        return this.#content(url, this.#playlists.last.pop());
+      },
       // Bytes of ours must not meet the network's in one player, see the worker.
       passed: (url) => {
         if (this.#players.playing(url)[0]) this.#bypassed.add(url);
@@ -126,6 +150,7 @@ class Loader {
       }),
       (report) => this.#engine?.report?.(report),
     );
+    if (!this.#why) begun.forEach(this.#adopt);
     this.#listen();
     this.#watch();
     if (!this.#why) {
@@ -219,7 +244,6 @@ class Loader {
   /** Decide when a video gets its source back: as soon as waiting can gain nothing. */
   async #consider(video: HTMLVideoElement): Promise<void> {
     let why = this.#why;
-    const decided = new AbortController();
     let url: string | undefined;
     try {
       const found = source(video);
@@ -228,28 +252,23 @@ class Loader {
       else if (found?.origin !== location.origin) why = "other-origin";
       if (!why && url !== undefined) {
         const control = this.#worker();
-        const content = this.#content(url);
-        if (video.preload !== "none") this.#engine?.ahead?.(url, decided.signal);
-        // Bytes that nobody will read must not keep the player's own request waiting.
-        void content.then((known) => {
-          if (!known) decided.abort();
-        });
-        if (!control.usable) {
-          if (video.preload !== "none") void content.then((known) => warm(known, decided.signal));
-          // Whichever comes first: the worker is there or will not be, or there is no manifest.
-          const absent = content.then((known) => known ?? Promise.reject(new Error()));
-          const come = await Promise.race([control.ready, absent.then(() => control.ready)]).catch(
-            () => null,
-          );
-          why = come === null ? "no-manifest" : come ? null : control.why;
+        // What is stored here needs nothing from the origin, but an engine.
+        if (this.#stored.includes(url)) void this.#content(url);
+        else this.#beginning.add(url);
+        if (control.usable) control.note(this.#hello());
+        else if (!(await control.ready)) why = control.why;
+        if (!why) {
+          this.#served.add(url);
+          if (!this.#engine) this.#shown ??= shown(video, this.#cameMs);
+        } else if (video.preload !== "none") {
           // The worker may take control later, when the network has begun to answer.
-          if (why && video.preload !== "none") this.#bypassed.add(url);
+          this.#bypassed.add(url);
+          this.#beginning.delete(url);
         }
       }
     } catch {
       why = "error";
     }
-    if (why) decided.abort();
     if (url !== undefined) {
       if (!this.#videos.has(url)) this.#videos.set(url, why);
       this.#players.measure(video, url);
@@ -257,6 +276,18 @@ class Loader {
     this.#pending.delete(video);
     restore(video);
   }
+
+  /** A video that got its source back before the loader came: the worker began to serve it. */
+  readonly #adopt = (video: HTMLVideoElement): void => {
+    const url = source(video)?.href;
+    if (url === undefined) return;
+    this.#shown ??= shown(video, this.#cameMs);
+    this.#beginning.add(url);
+    this.#served.add(url);
+    this.#videos.set(url, null);
+    this.#players.measure(video, url);
+    void this.#content(url);
+  };
 
   /** Run something of ours that must not keep a video from its source. */
   #guard(work: () => void): void {
@@ -280,8 +311,13 @@ class Loader {
       new URL("worker.js", this.#base),
       new URL(this.#config.scope, this.#base),
       this.#waitMs,
+      () => this.#hello(),
     );
     return this.#control;
+  }
+
+  #hello(): Note {
+    return { p2pcdn: "hello", begin: this.#engine ? [] : [...this.#beginning] };
   }
 
   #listen(): void {
@@ -292,11 +328,15 @@ class Loader {
     } catch {
       // A sandboxed frame.
     }
-    workers?.addEventListener("message", ({ data, ports }: MessageEvent<Partial<Ask> | null>) => {
+    type Word = Partial<Ask> | Begun | null;
+    workers?.addEventListener("message", ({ data, ports }: MessageEvent<Word>) => {
       const [port] = ports;
       if (data?.p2pcdn === "ask" && port) this.#bridge.answer(data as Ask, port);
+      else if (data?.p2pcdn === "begun") void this.#begun(data);
     });
     workers?.startMessages();
+    // Where nothing is shared, too: who waits for a word must not wait for long.
+    if (window.p2pcdnBegun) workers?.controller?.postMessage(this.#hello());
     setInterval(() => {
       if (this.#bridge.open) this.#control?.note({ p2pcdn: "alive" });
     }, ALIVE_MS);
@@ -308,6 +348,10 @@ class Loader {
     });
   }
 
+  async #begun({ url, bytes }: Begun): Promise<void> {
+    if (await this.#content(url)) this.#engine?.begun?.(url, new Uint8Array(bytes));
+  }
+
   // --- contents ---------------------------------------------------------------------------
 
   /** `presentation` is what the URL counts as, where no player of the page has it itself. */
@@ -316,7 +360,11 @@ class Loader {
     if (this.#players.off(url)) return null;
     let content: Content | null = null;
     try {
-      this.#engine ??= this.#createEngine(this.#config, this.#base);
+      if (!this.#engine) await this.#shown;
+      if (!this.#engine) {
+        this.#engine = this.#createEngine(this.#config, this.#base);
+        this.#control?.note(this.#hello());
+      }
       content = this.#engine.known(url);
       if (content) return content;
       if (performance.now() < (this.#absent.get(url) ?? 0)) return null;
@@ -363,14 +411,13 @@ class Loader {
   }
 }
 
-/** What the player will ask for first, read while the worker is still on its way. */
-async function warm(content: Content | null, signal: AbortSignal): Promise<void> {
-  if (!content || signal.aborted) return;
-  try {
-    const end = Math.min(content.size, FIRST_BYTES);
-    const pieces = content.read(0, end, signal)[Symbol.asyncIterator]();
-    while (!(await pieces.next()).done);
-  } catch {
-    // The player's own request will tell.
-  }
+/** Until a player has its first frame, or needs more for it than it was given. */
+function shown(player: HTMLVideoElement, slowMs: number): Promise<unknown> {
+  return within(
+    new Promise((done) => {
+      if (player.readyState > 1) done(null);
+      else player.addEventListener("loadeddata", done, { once: true });
+    }),
+    Math.max(SHOWN_MS, slowMs),
+  );
 }

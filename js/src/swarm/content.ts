@@ -1,5 +1,5 @@
 /** One content: its readers, its segments in the making, and what the scheduler decides for it. */
-import { FIRST_BYTES, type Content, type ContentStats, type Playback } from "../engine";
+import type { Content, ContentStats, Playback } from "../engine";
 import { Assembly, ORIGIN, type Source, type Span } from "./assembly";
 import { Bits, runsOf } from "./bits";
 import { needs, type Read } from "./clock";
@@ -31,7 +31,7 @@ export interface Env {
   stale(content: SwarmContent): void;
 }
 
-const START_RUN = FIRST_BYTES;
+const START_RUN = 65536;
 const MAX_START_RUN = 2097152;
 /** With links in the making the origin gives no more than the first steps for that long. */
 const STEPS_S = 0.5;
@@ -236,6 +236,12 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
   received(from: PeerFlight | number, bytes: Uint8Array, flight?: OriginFlight): void {
     if (typeof from === "number") this.write(from, bytes, ORIGIN, flight?.cause);
     else this.write(from.from - bytes.length, bytes, from.source);
+  }
+
+  /** What the origin has sent without being asked by us. */
+  begun(bytes: Uint8Array): void {
+    this.write(0, bytes, ORIGIN, "first");
+    this.poke();
   }
 
   landed(): void {

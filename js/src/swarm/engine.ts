@@ -570,6 +570,9 @@ export function createEngine(
   return {
     content,
     known: (url) => known(plain(url)) ?? null,
+    begun: (url, bytes) => {
+      void content(url, playlists).then((c) => (c as SwarmContent | null)?.begun(bytes));
+    },
     stats(): EngineStats {
       return {
         id: me,

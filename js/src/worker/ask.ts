@@ -54,7 +54,7 @@ export function ask(
       port.close();
     };
     const fail = (): void => {
-      stream?.error(new Error("p2pcdn: the page stopped answering"));
+      stream?.error(new Error("the page fell silent"));
       resolve(null);
       stop();
     };

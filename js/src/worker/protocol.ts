@@ -19,10 +19,24 @@ export interface Head {
   readonly body: boolean;
 }
 
+/**
+ * From the worker to a page that has just said hello: a player of it got the beginning of a
+ * resource from the network, before there was a loader to be asked.
+ */
+export interface Begun {
+  readonly p2pcdn: "begun";
+  readonly url: string;
+  readonly bytes: ArrayBuffer;
+}
+
 /** From the page, outside of an answer. */
 export type Note =
-  /** A loader runs in this page: do not take it for a silent one. */
-  | { readonly p2pcdn: "hello" }
+  /**
+   * A loader runs in this page: do not take it for a silent one. `begin`: absolute URLs of videos
+   * that begin before its engine is there. Their players had better get the beginning from the
+   * worker. Each hello says it anew.
+   */
+  | { readonly p2pcdn: "hello"; readonly begin?: readonly string[] }
   /** An answer is under way: the browser must not take the worker for idle. */
   | { readonly p2pcdn: "alive" }
   /** Are you a worker of ours? Answered on the port. */

@@ -1,6 +1,6 @@
 import { ORIGIN_MARK } from "../engine";
 import { ask } from "./ask";
-import type { Note } from "./protocol";
+import type { Begun, Note } from "./protocol";
 import type { Client, FetchEvent, InstallEvent, Scope } from "./scope";
 
 /** What the server puts in front of the worker (Python twin: p2pcdn/web/assets.py). */
@@ -27,6 +27,24 @@ const PAGES = 64;
  */
 const KNOWN = { firstMs: 8000, silenceMs: 4000 };
 const UNKNOWN = { ...KNOWN, firstMs: 1500 };
+/** 192 KiB: what a player needs for the first frame of a film of some minutes. */
+const BEGINNING = { Range: "bytes=0-196607" };
+const ALL = { includes: () => true };
+
+/** What is known of a page. */
+interface Page {
+  /** Set when it has said a word: finding it by its id takes the browser a round trip. */
+  client?: Client;
+  /** It did not answer. Spares the next request a question whose answer is known. */
+  quiet?: boolean;
+  /** URLs whose players had better get their beginning from us. */
+  begin: Pick<readonly string[], "includes">;
+  /** URLs whose players have had bytes that were made here. */
+  readonly made: Set<string>;
+  /** Its first word, or the end of the wait for it: what is said before it listens is lost. */
+  ready?: Promise<void>;
+  greeted?: () => void;
+}
 
 /**
  * The service worker: hands each media request to the page that made it.
@@ -36,19 +54,16 @@ const UNKNOWN = { ...KNOWN, firstMs: 1500 };
  */
 export function run(scope: Scope, config: WorkerConfig): void {
   const own = (url: string): boolean => new URL(url).pathname.endsWith(config.path);
-  const alone = own(scope.location.href);
+  const ownScope = own(scope.location.href);
   const patterns = config.patterns.map((pattern) => new RegExp(pattern));
   // Patterns are written below the site's own prefix, as the scope ends with one.
   const prefix = new URL(scope.registration.scope).pathname.length - 1;
   /** Where our own files and manifests are: to ask a page for those would never end. */
   const mount = config.path.replace(/[^/]*$/, "");
-  /** Pages that have said a word: finding one by its id takes the browser a round trip. */
-  const pages = new Map<string, Client>();
-  /** Ids of the clients that did not answer. */
-  const quiet = new Set<string>();
+  const pages = new Map<string, Page>();
   let orphaned = false;
 
-  if (alone) {
+  if (ownScope) {
     scope.addEventListener("install", (event) => {
       event.waitUntil(install(event));
     });
@@ -61,11 +76,11 @@ export function run(scope: Scope, config: WorkerConfig): void {
     const { active, waiting } = scope.registration;
     // Never take a scope from a site's own worker: a failed install leaves that one in place.
     if ([active, waiting].some((worker) => worker && !own(worker.scriptURL))) {
-      throw new Error("p2pcdn: this scope has a worker of the site's own");
+      throw new Error("the scope is the site's own");
     }
     // A navigation wakes the worker, without waiting for it: the page's video will want it soon.
     // Other requests need not even do that.
-    const others = ["script", "style", "image", "font", "worker", "track"];
+    const others = ["script", "style", "image", "font"];
     const network = patterns.length ? [] : others;
     try {
       await event.addRoutes?.([
@@ -84,18 +99,39 @@ export function run(scope: Scope, config: WorkerConfig): void {
 
   scope.addEventListener("message", ({ data, source, ports }) => {
     const note = data as Note | null;
-    if (note?.p2pcdn === "hello" && source) greet(source);
-    else if (note?.p2pcdn === "ping") ports[0]?.postMessage(config.version);
+    if (note?.p2pcdn === "hello" && source) {
+      const page = pageOf(source.id);
+      page.begin = note.begin ?? [];
+      greet(page, source);
+    } else if (note?.p2pcdn === "ping") ports[0]?.postMessage(config.version);
   });
 
-  function greet(client: Client): void {
-    quiet.delete(client.id);
-    pages.set(client.id, client);
+  function pageOf(id: string): Page {
+    const page = pages.get(id) ?? { begin: [], made: new Set() };
+    pages.set(id, page);
     for (const oldest of pages.keys()) if (pages.size > PAGES) pages.delete(oldest);
+    return page;
+  }
+
+  function greet(page: Page, client: Client): void {
+    page.client = client;
+    page.quiet = false;
+    page.greeted?.();
+  }
+
+  function silent(page: Page): void {
+    delete page.client;
+    page.quiet = true;
+    void retire();
   }
 
   scope.addEventListener("fetch", (event) => {
     const { request, clientId } = event;
+    if (request.mode === "navigate") {
+      // It comes when we are in control: none of its players begins without us.
+      pageOf(event.resultingClientId).begin = ALL;
+      return;
+    }
     const { destination, method } = request;
     const media = destination === "video" || destination === "audio";
     if (method !== "GET" || !clientId) return;
@@ -109,46 +145,91 @@ export function run(scope: Scope, config: WorkerConfig): void {
     if (!media) {
       const path = url.pathname.slice(prefix);
       if (path.startsWith(mount)) return;
-      if (request.mode === "navigate" || !(fetched || patterns.some((p) => p.test(path)))) return;
+      if (!(fetched || patterns.some((p) => p.test(path)))) return;
       // What is for this visitor alone the page asks for in its own name.
       if (request.headers.has("authorization")) return;
     }
-    if (quiet.has(clientId)) return;
     url.hash = "";
-    event.respondWith(answer(event, url.href));
+    const page = pageOf(clientId);
+    if (page.quiet && !page.made.has(url.href)) return;
+    event.respondWith(answer(event, page, url.href, media));
   });
 
-  async function answer({ request, clientId }: FetchEvent, url: string): Promise<Response> {
+  async function answer(
+    { request, clientId }: FetchEvent,
+    page: Page,
+    url: string,
+    media: boolean,
+  ): Promise<Response> {
+    const range = request.headers.get("range");
+    let response: Response | null = null;
     try {
-      const known = pages.get(clientId);
-      const client = known ?? (await scope.clients.get(clientId));
-      if (client) {
-        const range = request.headers.get("range");
-        const response = await ask(client, url, range, known ? KNOWN : UNKNOWN, (spoke) => {
-          if (spoke) greet(client);
-          else {
-            quiet.add(clientId);
-            pages.delete(clientId);
-            void retire();
-          }
-        });
-        if (response) return response;
+      if (media && range === "bytes=0-" && page.begin.includes(url))
+        response = await begin(request, page, url);
+      if (!response) {
+        await page.ready;
+        const known = page.client;
+        const client = page.quiet ? null : (known ?? (await scope.clients.get(clientId)));
+        if (client)
+          response = await ask(client, url, range, known ? KNOWN : UNKNOWN, (spoke) => {
+            if (spoke) greet(page, client);
+            else silent(page);
+          });
+        if (response) page.made.add(url);
       }
     } catch {
       // Whatever it was, the network still has the bytes.
     }
-    return scope.fetch(request);
+    response ??= await scope.fetch(request);
+    // Chromium's player ends with an error where bytes of the network follow on some that a worker
+    // made: what began here goes on here. (An opaque answer, a redirect to another site, cannot.)
+    if (media && response.type === "basic" && page.made.has(url))
+      response = new Response(response.body, response);
+    return response;
+  }
+
+  /**
+   * The page's engine is not there yet: its player gets from the network what it needs for a first
+   * frame, and asks again for what follows. Null where the network does not answer so.
+   */
+  async function begin(
+    { credentials }: Request,
+    page: Page,
+    url: string,
+  ): Promise<Response | null> {
+    const init: RequestInit = { headers: BEGINNING, credentials, redirect: "error" };
+    const response = await scope.fetch(url, init).catch(() => null);
+    if (!response?.headers.has("content-range")) {
+      void response?.body?.cancel();
+      return null;
+    }
+    page.made.add(url);
+    if (!page.client)
+      page.ready ??= new Promise((done) => {
+        page.greeted = done;
+        setTimeout(() => {
+          if (!page.client) silent(page);
+          done();
+        }, UNKNOWN.firstMs);
+      });
+    Promise.all([response.clone().arrayBuffer(), page.ready]).then(([bytes]) => {
+      const begun: Begun = { p2pcdn: "begun", url, bytes };
+      page.client?.postMessage(begun, [bytes]);
+    }, Boolean);
+    return response;
   }
 
   /** A page without a loader: leave for good where the site no longer has us. */
   async function retire(): Promise<void> {
-    if (!alone || orphaned) return;
+    if (!ownScope || orphaned) return;
     orphaned = true;
     try {
       const { ok, status, headers } = await scope.fetch(scope.location.href, { method: "HEAD" });
       // A site may answer whatever it does not know with its first page.
-      const other = ok && !headers.get("content-type")?.includes("javascript");
-      if (status === 404 || status === 410 || other) await scope.registration.unregister();
+      const gone = ok
+        ? !headers.get("content-type")?.includes("javascript")
+        : status === 404 || status === 410;
+      if (gone) await scope.registration.unregister();
     } catch {
       // Offline says nothing.
     }

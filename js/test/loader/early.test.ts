@@ -2,7 +2,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { FIRST_BYTES, ORIGIN_MARK } from "../../src/engine";
+import { ORIGIN_MARK } from "../../src/engine";
 import { Early } from "../../src/loader/early";
 import { askManifest } from "../../src/swarm/manifest";
 
@@ -43,7 +43,6 @@ afterEach(async () => {
 });
 
 const film = (): string => new URL("/media/a.mp4?signed=1&b=%20", base).href;
-const range = { headers: { Range: `bytes=0-${String(FIRST_BYTES - 1)}` } };
 
 it("asks for the manifest as the engine does, and only once", async () => {
   early.manifest(film(), ["/a.m3u8"]);
@@ -55,79 +54,30 @@ it("asks for the manifest as the engine does, and only once", async () => {
   expect(asked).toEqual([asked[0], asked[0]]);
 });
 
-/** A site's answer to a range of a film of so many bytes. */
-const film206 =
-  (size: number): typeof answer =>
-  ({ headers }, response) => {
-    const [first = "", last = ""] = (/(\d+)-(\d+)/.exec(headers.range ?? "") ?? []).slice(1);
-    const end = Math.min(Number(last), size - 1);
-    response.writeHead(206, { "Content-Range": `bytes ${first}-${String(end)}/${String(size)}` });
-    response.end(`from ${first} to ${String(end)}`);
-  };
-
-it("hands the first bytes to the engine, and asks for others anew", async () => {
-  answer = film206(1e6);
-  early.bytes(film(), new AbortController().signal);
-  const first = await early.fetch(film() + ORIGIN_MARK, range);
-  expect(await first.text()).toBe(`from 0 to ${String(FIRST_BYTES - 1)}`);
-  expect(asked).toEqual([`/media/a.mp4?signed=1&b=%20 bytes=0-${String(FIRST_BYTES - 1)}`]);
-  await early.fetch(film() + ORIGIN_MARK, range);
-  expect(asked).toHaveLength(2);
+it("asks for a manifest that it has handed over anew", async () => {
+  early.manifest(film(), []);
+  expect(await askManifest(early.fetch, base, film(), early.id, [])).toMatchObject({ size: 10 });
+  answer = (_, response) => response.end(JSON.stringify({ ...MANIFEST, size: 11 }));
+  expect(await askManifest(early.fetch, base, film(), early.id, [])).toMatchObject({ size: 11 });
 });
 
-it("hands over all of a film that is shorter than what was asked for", async () => {
-  answer = film206(1000);
-  early.bytes(film(), new AbortController().signal);
-  const whole = { headers: { Range: "bytes=0-999" } };
-  const first = await early.fetch(film() + ORIGIN_MARK, whole);
-  expect(await first.text()).toBe("from 0 to 999");
-  expect(asked).toHaveLength(1);
-});
-
-it("never passes one range off as another", async () => {
-  answer = film206(1e6);
-  early.bytes(film(), new AbortController().signal);
-  const other = { headers: { Range: "bytes=0-32767" } };
-  const first = await early.fetch(film() + ORIGIN_MARK, other);
-  expect(await first.text()).toBe("from 0 to 32767");
-});
-
-it("lets the connection go when the video plays direct after all", async () => {
-  answer = (_, response) => response.writeHead(200).write("the beginning of a whole film");
-  const direct = new AbortController();
-  early.bytes(film(), direct.signal);
-  await vi.waitFor(() => {
-    expect(asked).toHaveLength(1);
+it("leaves what was not foreseen to the network", async () => {
+  answer = (_, response) => response.end("the film");
+  const response = await early.fetch(`${film()}${ORIGIN_MARK}`, {
+    headers: { Range: "bytes=0-9" },
   });
-  direct.abort();
-  await vi.waitFor(() => {
-    expect(gone).toBe(1);
-  });
-  answer = (_, response) => response.end("{}");
-  expect((await early.fetch(film() + ORIGIN_MARK, range)).status).toBe(200);
-  expect(asked).toHaveLength(2);
-});
-
-it("ends with the engine's own request", async () => {
-  answer = (_, response) => response.writeHead(200).write("...");
-  early.bytes(film(), new AbortController().signal);
-  const engine = new AbortController();
-  const response = await early.fetch(film() + ORIGIN_MARK, { ...range, signal: engine.signal });
-  engine.abort();
-  await expect(response.text()).rejects.toThrow();
-  await vi.waitFor(() => {
-    expect(gone).toBe(1);
-  });
+  expect(await response.text()).toBe("the film");
+  expect(asked).toEqual(["/media/a.mp4?signed=1&b=%20 bytes=0-9"]);
 });
 
 it("gives the engine a second chance where the early request failed", async () => {
   answer = (request) => request.socket.destroy();
-  early.bytes(film(), new AbortController().signal);
+  early.manifest(film(), []);
   await vi.waitFor(() => {
     expect(gone).toBe(1);
   });
-  answer = (_, response) => response.end("{}");
-  expect((await early.fetch(film() + ORIGIN_MARK, range)).ok).toBe(true);
+  answer = (_, response) => response.end(JSON.stringify(MANIFEST));
+  expect(await askManifest(early.fetch, base, film(), early.id, [])).toMatchObject({ token: "t" });
 });
 
 it("has an id that nobody guesses", () => {
@@ -135,27 +85,14 @@ it("has an id that nobody guesses", () => {
   expect(new Early(base).id).not.toBe(early.id);
 });
 
-it("does not ask the site for the beginning of a film that this browser has stored", () => {
-  vi.stubGlobal("localStorage", { getItem: () => `${base.href}\n${film()}` });
-  new Early(base).bytes(film(), new AbortController().signal);
-  const other = new Early(base);
-  other.manifest(film(), []);
-  vi.unstubAllGlobals();
-  return vi.waitFor(() => {
-    expect(asked.map((line) => line.split("?")[0])).toEqual(["/p2pcdn/manifest"]);
-  });
-});
-
-it("asks all the same where the browser's storage is blocked", async () => {
+it("knows what this browser has stored, or that it may not look", () => {
+  vi.stubGlobal("localStorage", { getItem: () => film() });
+  expect(new Early(base).stored).toBe(film());
   vi.stubGlobal("localStorage", {
     getItem: () => {
       throw new Error("SecurityError");
     },
   });
-  answer = film206(1e6);
-  new Early(base).bytes(film(), new AbortController().signal);
+  expect(new Early(base).stored).toBe("");
   vi.unstubAllGlobals();
-  await vi.waitFor(() => {
-    expect(asked).toHaveLength(1);
-  });
 });

@@ -1,6 +1,6 @@
 /** The worker's decisions: what it may touch, and what it must leave alone. */
 import { describe, expect, it, vi } from "vitest";
-import type { Ask } from "../../src/worker/protocol";
+import type { Ask, Begun, Note } from "../../src/worker/protocol";
 import type { Client, FetchEvent, Scope } from "../../src/worker/scope";
 import { run } from "../../src/worker/worker";
 
@@ -22,18 +22,25 @@ function worker({
   home = "/",
   silent = false,
   ours = { status: 200, type: "text/javascript; charset=utf-8" },
+  film = (range: string): Response =>
+    new Response(`film ${range}`, { status: 206, headers: { "content-range": "bytes 0-9/99" } }),
 } = {}) {
   const listeners: Record<string, ((event: never) => void) | undefined> = {};
   const log: string[] = [];
   const asked: string[] = [];
   const routes: object[] = [];
+  const begun: Begun[] = [];
   const client: Client = {
     id: "page",
     postMessage(question, [port]) {
+      if (!(port instanceof MessagePort)) {
+        begun.push(question as Begun);
+        return;
+      }
       asked.push((question as Ask).url);
       if (silent) return;
-      (port as MessagePort).postMessage(0);
-      (port as MessagePort).postMessage(1);
+      port.postMessage(0);
+      port.postMessage(1);
     },
   };
   const scope = {
@@ -49,11 +56,13 @@ function worker({
       claim: () => Promise.resolve(log.push("claim")),
     },
     skipWaiting: () => Promise.resolve(log.push("skipWaiting")),
-    fetch: (request: Request | string) => {
+    fetch: (request: Request | string, init: RequestInit = {}) => {
+      const { Range = "" } = (init.headers ?? {}) as Record<string, string>;
+      if (Range) return Promise.resolve(basic(film(Range)));
       log.push(typeof request === "string" ? request : "network");
       const { status, type } = ours;
       const own = typeof request === "string" && { status, headers: { "content-type": type } };
-      return Promise.resolve(new Response("from the network", own || {}));
+      return Promise.resolve(basic(new Response("from the network", own || {})));
     },
     addEventListener: (type: string, listener: (event: never) => void) => {
       listeners[type] = listener;
@@ -67,8 +76,9 @@ function worker({
     let answer: Promise<Response> | null = null;
     const url = new URL(path, SITE).href;
     const event = {
-      request: { url, method, destination, mode, headers },
+      request: { url, method, destination, mode, headers, credentials: "include" },
       clientId,
+      resultingClientId: mode === "navigate" ? "page" : "",
       respondWith: (response: Promise<Response>) => (answer = response),
     };
     listeners.fetch?.(event as unknown as FetchEvent as never);
@@ -83,8 +93,19 @@ function worker({
     listeners.install?.(event as never);
     await done;
   };
-  return { get, install, listeners, log, asked, routes };
+  const say = (data: Note): void => {
+    listeners.message?.({ data, source: client, ports: [] } as never);
+  };
+  return { get, install, listeners, log, asked, routes, begun, say };
 }
+
+/** As the network's answers are, which Chromium's player tells from those that a worker makes. */
+function basic(response: Response): Response {
+  return Object.defineProperty(response, "type", { value: "basic" });
+}
+
+const START = { headers: { range: "bytes=0-" } };
+const VISIT = { destination: "document", mode: "navigate", clientId: "" };
 
 describe("the worker", () => {
   it("asks the page for its media, and takes the network where the page does not want it", async () => {
@@ -239,5 +260,98 @@ describe("the worker", () => {
   it.each([null, undefined, 5, "x", {}, []])("survives the message %j", (data) => {
     const { listeners } = worker();
     listeners.message?.({ data, source: null, ports: [] } as never);
+  });
+});
+
+describe("a player whose page has no engine yet", () => {
+  const url = `${SITE}/a.mp4`;
+
+  it("gets its beginning from the network, and the page hears of the bytes", async () => {
+    const { get, say, asked, begun } = worker();
+    say({ p2pcdn: "hello", begin: [url] });
+    const answer = await get("/a.mp4#t=1", START);
+    expect([answer?.status, answer?.type]).toEqual([206, "default"]);
+    expect(await answer?.text()).toBe("film bytes=0-196607");
+    await vi.waitFor(() => {
+      expect(begun).toHaveLength(1);
+    });
+    expect(begun[0]?.url).toBe(url);
+    expect(new TextDecoder().decode(begun[0]?.bytes)).toBe("film bytes=0-196607");
+    expect(asked).toEqual([]);
+  });
+
+  it("gets what follows from the page, or from the network in the same kind of answer", async () => {
+    const { get, say, asked, log } = worker();
+    say({ p2pcdn: "hello", begin: [url] });
+    await get("/a.mp4", START);
+    const answer = await get("/a.mp4", { headers: { range: "bytes=10-" } });
+    expect([asked, log, answer?.type]).toEqual([[url], ["network"], "default"]);
+    expect(await answer?.text()).toBe("from the network");
+  });
+
+  it.each<[string, Note, Asked]>([
+    ["once the engine is there", { p2pcdn: "hello", begin: [] }, START],
+    ["where it plays another video", { p2pcdn: "hello", begin: [`${SITE}/b.mp4`] }, START],
+    ["in the middle", { p2pcdn: "hello", begin: [url] }, { headers: { range: "bytes=5-" } }],
+    ["without a range", { p2pcdn: "hello", begin: [url] }, {}],
+  ])("%s asks the page", async (_, hello, request) => {
+    const { get, say, asked } = worker();
+    say({ p2pcdn: "hello", begin: [url] });
+    say(hello);
+    const answer = await get("/a.mp4", request);
+    expect([asked, answer?.type]).toEqual([[url], "basic"]);
+  });
+
+  it.each([
+    ["ignores ranges", () => new Response("all of it")],
+    ["fails", () => new Response("", { status: 500 })],
+    ["cannot be reached", () => Promise.reject(new TypeError()) as unknown as Response],
+  ])("asks the page where the origin %s", async (_, film) => {
+    const { get, say, asked, begun } = worker({ film });
+    say({ p2pcdn: "hello", begin: [url] });
+    expect(await (await get("/a.mp4", START))?.text()).toBe("from the network");
+    expect([asked, begun]).toEqual([[url], []]);
+  });
+
+  it("need not wait for a loader either, where the worker saw the page come", async () => {
+    const { get, say, asked, begun } = worker();
+    expect(get("/", VISIT)).toBeNull();
+    const answer = await get("/a.mp4", START);
+    expect(await answer?.text()).toBe("film bytes=0-196607");
+    // What follows waits for the loader: what is said to it before it listens is lost.
+    const rest = get("/a.mp4", { headers: { range: "bytes=10-" } });
+    await new Promise((done) => setTimeout(done, 20));
+    expect([asked, begun]).toEqual([[], []]);
+    say({ p2pcdn: "hello" });
+    expect(await (await rest)?.text()).toBe("from the network");
+    expect(asked).toEqual([url]);
+    await vi.waitFor(() => {
+      expect(begun).toHaveLength(1);
+    });
+  });
+
+  it("on a page that was there before the worker is left to what it began with", async () => {
+    const { get, asked } = worker();
+    const answer = await get("/a.mp4", START);
+    expect([asked, answer?.type]).toEqual([[url], "basic"]);
+  });
+
+  it("plays on from the network where no loader ever comes", async () => {
+    vi.useFakeTimers();
+    try {
+      const { get, asked, log } = worker();
+      void get("/", VISIT);
+      await get("/a.mp4", START);
+      const rest = get("/a.mp4", { headers: { range: "bytes=10-" } });
+      await vi.advanceTimersByTimeAsync(2000);
+      expect((await rest)?.type).toBe("default");
+      // Nor is it asked again, and what it begins now is none of ours.
+      expect((await get("/a.mp4", { headers: { range: "bytes=20-" } }))?.type).toBe("default");
+      expect(get("/b.mp4", START)).toBeNull();
+      expect(asked).toEqual([]);
+      expect(log.filter((what) => what === "network")).toHaveLength(2);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 });
