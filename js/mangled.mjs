@@ -8,7 +8,7 @@ const NAMES = `
   checking claimedAt claims congestedAt connect connecting counts dataAt deafUntil demands deps
   describe detach detachAll disk distance distrust doubted drop dueAt early enter evict evicted
   exchange expecting failed failure failures filledAt firstMs fits flight flights flush forget
-  forgive forgiven free fresh full gained gaps gather gaveAt greeted hear heard heardAt heardOf
+  forgive forgiven free fresh full gained gaps gather gaveAt hear heard heardAt heardOf
   hearsay heartbeat hides hint hinted hold hopeful horizons hungry idle inTime joined landed last
   latency liars list listener listeners loneCause lostAt made makeRoom making markAt markBytes
   maxAge mayUpload measure measured most named namer need noStore note number offer offered offset

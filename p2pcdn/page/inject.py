@@ -17,49 +17,42 @@ it came as something that this browser cannot read (an error page with status 20
 too new). Waits for the page: the script fails while it is still arriving."""
 
 BEGIN = (
-    "try{(n=>{const w=n.serviceWorker,c=w.controller,l=localStorage;"
-    "if(!c)return self.RTCPeerConnection&&!n.globalPrivacyControl&&l.p2pcdn!='off'"
-    "&&document.documentElement.dataset.p2p!='off'"
-    "&&w.register(%(worker)s,{scope:%(scope)s,updateViaCache:'none'}).catch(Boolean);"
-    "if(!c.scriptURL.endsWith(%(worker)s))return;"
-    "const b=self.p2pcdnBegun=[],s=l['p2pcdn-stored']||'';"
+    "try{(c=>{if(!c.scriptURL.endsWith(%s))return;"
+    "const b=self.p2pcdnBegun=[],n=[],s=localStorage['p2pcdn-stored']||'';"
     "new MutationObserver((r,o)=>{if(self.p2pcdn)return o.disconnect();"
-    "for(const{addedNodes:a}of r)for(const e of a)"
-    "if(e.matches&&e.matches('video[data-src],video>source[data-src]')){"
-    "const v=e.closest('video'),u=e.dataset.src;"
-    "if(/lazy|lozad/i.test(v.className)||s&&(e!=v||s.includes(new URL(u,e.baseURI))))continue;"
-    "e.src=u;e.removeAttribute('data-src');"
-    "e==v||v.networkState%%3||v.load();b.includes(v)||b.push(v)}})"
-    ".observe(document,{childList:!0,subtree:!0})})(navigator)}catch{}"
+    "try{for(const{addedNodes:a}of r)for(const e of a)"
+    "if(e.matches&&e.matches('video[data-src]:not([src]),video>source[data-src]:not([src])')){"
+    "const v=e.closest('video'),u=new URL(e.dataset.src,e.baseURI);u.hash='';"
+    "if(/lazy|lozad/i.test(v.className)||s&&(e!=v||s.includes(u)))continue;"
+    "n.push(u.href);c.postMessage({p2pcdn:'hello',begin:n,loading:!0});"
+    "e.src=e.dataset.src;e.removeAttribute('data-src');"
+    "e==v||v.networkState%%3||v.load();b.includes(v)||b.push(v)}}catch{}})"
+    ".observe(document,{childList:!0,subtree:!0})})(navigator.serviceWorker.controller)}catch{}"
 )
-"""What need not wait for the loader. On a first visit, the worker's registration, where the loader
-would not object. For who comes back, whom our worker controls already, the videos themselves,
-unless their bytes are stored in this browser: the worker gives their players the first bytes, and
-the loader finds them in `p2pcdnBegun`."""
+"""For who comes back, whom our worker controls already: a video need not wait for the loader,
+unless its bytes are stored in this browser. The worker hears of it first and gives the player its
+first bytes; the loader finds the video in `p2pcdnBegun`."""
 
 # `fetchpriority`: a page's other scripts can wait better than its videos can.
 
 
 @functools.lru_cache(maxsize=64)
-def _plain_script(loader_url: str, inline: bool, scope: str | None) -> bytes:
+def _plain_script(loader_url: str, inline: bool, begin: bool) -> bytes:
     url = html.escape(loader_url).encode("ascii")
     rescue = b' onload="%s" onerror="onload()"' % RESCUE.encode() if inline else b""
-    first = b""
-    if scope is not None:
-        first = b"<script>%s</script>" % _begin(loader_url, scope).encode("ascii")
+    first = b"<script>%s</script>" % _begin(loader_url).encode("ascii") if begin else b""
     return b'%s<script async fetchpriority=high src="%s"%s></script>' % (first, url, rescue)
 
 
-def _begin(loader_url: str, scope: str) -> str:
-    worker = f"{loader_url.partition('?')[0].rpartition('/')[0]}/worker.js"
-    return BEGIN % {"worker": _literal(worker), "scope": _literal(scope)}
+def _begin(loader_url: str) -> str:
+    return BEGIN % _literal(f"{loader_url.partition('?')[0].rpartition('/')[0]}/worker.js")
 
 
 def _literal(text: str) -> str:
     return json.dumps(text).replace("<", "\\u003c")
 
 
-def _nonced_script(loader_url: str, nonce: str, scope: str | None) -> bytes:
+def _nonced_script(loader_url: str, nonce: str, begin: bool) -> bytes:
     # Handlers are not covered by a nonce. The listener comes first: it must not miss the event.
     path = _literal(loader_url.partition("?")[0])
     # `load` events of elements get as far as the document, not to the window.
@@ -68,7 +61,7 @@ def _nonced_script(loader_url: str, nonce: str, scope: str | None) -> bytes:
         f"e=>{{(e.target.src||'').includes({path})&&({RESCUE})}},true))"
     )
     url = html.escape(loader_url)
-    first = "" if scope is None else f"{_begin(loader_url, scope)};"
+    first = f"{_begin(loader_url)};" if begin else ""
     return (
         f'<script nonce="{nonce}">{first}{watch}</script>'
         f'<script nonce="{nonce}" async fetchpriority=high src="{url}"></script>'
@@ -80,15 +73,15 @@ def style(noscript_url: str) -> bytes:
     return b'<link rel=stylesheet href="%s">' % html.escape(noscript_url).encode("ascii")
 
 
-def script(loader_url: str, *, nonce: str | None, inline: bool, scope: str | None) -> bytes:
+def script(loader_url: str, *, nonce: str | None, inline: bool, begin: bool) -> bytes:
     """The loader's script element for the head.
 
     Args:
         loader_url: Absolute path on the page's own origin.
         nonce: Of the page's Content Security Policy, where it has one that we need.
         inline: Whether inline event handlers run.
-        scope: The worker's, as an absolute path; None where `BEGIN` has no room or may not run.
+        begin: Whether `BEGIN` has room and may run.
     """
     if nonce is None:
-        return _plain_script(loader_url, inline, scope)
-    return _nonced_script(loader_url, nonce, scope)
+        return _plain_script(loader_url, inline, begin)
+    return _nonced_script(loader_url, nonce, begin)

@@ -355,7 +355,7 @@ class PageTransform:
                 options.loader_url,
                 nonce=self._nonce,
                 inline=self._inline,
-                scope=f"{options.prefix}/" if self._has_room else None,
+                begin=self._has_room,
             ),
             beside=inject.style(options.noscript_url),
             media_of=resolver.media_of,

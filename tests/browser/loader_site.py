@@ -106,8 +106,7 @@ class LoaderSite:
         self.assets = getattr(self, "assets", None) or self._assets()
         own = f".{len(self.pages)}" if begin else ""
         source = f"/p2pcdn/loader.js?v={self.assets.version}{own}"
-        scope = "/" if begin else None
-        entry = inject.script(source, nonce=None, inline=False, scope=scope).decode()
+        entry = inject.script(source, nonce=None, inline=False, begin=begin).decode()
         script = entry if loader else ""
         self.pages[path] = (
             f"<!doctype html><html {html}><head>{script}<meta charset=utf-8>"

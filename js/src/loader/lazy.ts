@@ -33,8 +33,8 @@ export function lazyEngine(
         () => null,
       );
     },
-    begun: (url, bytes) => {
-      arrived.then(() => engine?.begun?.(url, bytes), Boolean);
+    begun: (...beginning) => {
+      arrived.then(() => engine?.begun?.(...beginning), Boolean);
     },
     known: (url) => engine?.known(url) ?? null,
     stats: () => engine?.stats() ?? NONE,

@@ -67,6 +67,8 @@ const PROBE_BYTES = 262_144;
 const ABSENT_MS = 5_000;
 /** A first frame that is not there by then needs more bytes than the worker gave. */
 const SHOWN_MS = 150;
+/** Or, on a page that is slow itself, by then. */
+const MOST_SHOWN_MS = 1000;
 /** A player that asks for more is about to show it: it asks as soon as it has read what it got. */
 const ASKED_MS = 50;
 /** Browsers end a worker that heard nothing for 30 s. */
@@ -124,8 +126,7 @@ class Loader {
       content: async (url) => {
         // Who has no index yet needs more at once; who has is about to show its first frame.
         const [player] = this.#players.playing(url);
-        if (this.#shown && player?.readyState)
-          await within(this.#shown, Math.max(ASKED_MS, this.#cameMs / 2));
+        if (this.#shown && player?.readyState) await within(this.#shown, ASKED_MS);
         this.#shown = undefined;
         return this.#content(url, this.#playlists.last.pop());
       },
@@ -150,9 +151,11 @@ class Loader {
       }),
       (report) => this.#engine?.report?.(report),
     );
-    if (!this.#why) begun.forEach(this.#adopt);
     this.#listen();
     this.#watch();
+    if (!this.#why) begun.forEach(this.#adopt);
+    // Where nothing is shared, too: the worker waits for this word.
+    if (begun.length) navigator.serviceWorker.controller?.postMessage(this.#hello());
     if (!this.#why) {
       // A page without a video gets the worker too, when it is done: the next one may have some.
       const register = (): void => void this.#worker();
@@ -279,8 +282,8 @@ class Loader {
 
   /** A video that got its source back before the loader came: the worker began to serve it. */
   readonly #adopt = (video: HTMLVideoElement): void => {
-    const url = source(video)?.href;
-    if (url === undefined) return;
+    const { href: url, origin } = source(video) ?? {};
+    if (url === undefined || origin !== location.origin || video.dataset.p2p === "off") return;
     this.#shown ??= shown(video, this.#cameMs);
     this.#beginning.add(url);
     this.#served.add(url);
@@ -335,8 +338,6 @@ class Loader {
       else if (data?.p2pcdn === "begun") void this.#begun(data);
     });
     workers?.startMessages();
-    // Where nothing is shared, too: who waits for a word must not wait for long.
-    if (window.p2pcdnBegun) workers?.controller?.postMessage(this.#hello());
     setInterval(() => {
       if (this.#bridge.open) this.#control?.note({ p2pcdn: "alive" });
     }, ALIVE_MS);
@@ -418,6 +419,6 @@ function shown(player: HTMLVideoElement, slowMs: number): Promise<unknown> {
       if (player.readyState > 1) done(null);
       else player.addEventListener("loadeddata", done, { once: true });
     }),
-    Math.max(SHOWN_MS, slowMs),
+    Math.max(SHOWN_MS, Math.min(slowMs, MOST_SHOWN_MS)),
   );
 }

@@ -34,9 +34,10 @@ export type Note =
   /**
    * A loader runs in this page: do not take it for a silent one. `begin`: absolute URLs of videos
    * that begin before its engine is there. Their players had better get the beginning from the
-   * worker. Each hello says it anew.
+   * worker. `loading`: it is the page's own code that says so, the loader is on its way
+   * (p2pcdn/page/inject.py). Each hello says all anew.
    */
-  | { readonly p2pcdn: "hello"; readonly begin?: readonly string[] }
+  | { readonly p2pcdn: "hello"; readonly begin?: readonly string[]; readonly loading?: boolean }
   /** An answer is under way: the browser must not take the worker for idle. */
   | { readonly p2pcdn: "alive" }
   /** Are you a worker of ours? Answered on the port. */

@@ -38,7 +38,6 @@ export interface InstallEvent extends ExtendableEvent {
 export interface FetchEvent extends ExtendableEvent {
   readonly request: Request;
   readonly clientId: string;
-  readonly resultingClientId: string;
   respondWith(response: Promise<Response>): void;
 }
 

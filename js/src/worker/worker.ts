@@ -27,9 +27,8 @@ const PAGES = 64;
  */
 const KNOWN = { firstMs: 8000, silenceMs: 4000 };
 const UNKNOWN = { ...KNOWN, firstMs: 1500 };
-/** 192 KiB: what a player needs for the first frame of a film of some minutes. */
-const BEGINNING = { Range: "bytes=0-196607" };
-const ALL = { includes: () => true };
+/** A page's hello may come a little later than its player's first request. */
+const HELLO_MS = 50;
 
 /** What is known of a page. */
 interface Page {
@@ -38,13 +37,14 @@ interface Page {
   /** It did not answer. Spares the next request a question whose answer is known. */
   quiet?: boolean;
   /** URLs whose players had better get their beginning from us. */
-  begin: Pick<readonly string[], "includes">;
+  begin: readonly string[];
+  /** Its loader is on the way: what is said to it is lost. */
+  loading?: boolean | undefined;
   /** URLs whose players have had bytes that were made here. */
   readonly made: Set<string>;
-  /** Its first word, or the end of the wait for it: what is said before it listens is lost. */
-  ready?: Promise<void>;
-  greeted?: () => void;
 }
+
+const moment = (): Promise<unknown> => new Promise((done) => setTimeout(done, HELLO_MS));
 
 /**
  * The service worker: hands each media request to the page that made it.
@@ -101,13 +101,18 @@ export function run(scope: Scope, config: WorkerConfig): void {
     const note = data as Note | null;
     if (note?.p2pcdn === "hello" && source) {
       const page = pageOf(source.id);
-      page.begin = note.begin ?? [];
       greet(page, source);
+      page.begin = note.begin ?? [];
+      page.loading = note.loading;
+      setTimeout(() => {
+        if (page.loading) silent(page);
+      }, UNKNOWN.firstMs);
     } else if (note?.p2pcdn === "ping") ports[0]?.postMessage(config.version);
   });
 
   function pageOf(id: string): Page {
     const page = pages.get(id) ?? { begin: [], made: new Set() };
+    pages.delete(id);
     pages.set(id, page);
     for (const oldest of pages.keys()) if (pages.size > PAGES) pages.delete(oldest);
     return page;
@@ -116,22 +121,17 @@ export function run(scope: Scope, config: WorkerConfig): void {
   function greet(page: Page, client: Client): void {
     page.client = client;
     page.quiet = false;
-    page.greeted?.();
   }
 
   function silent(page: Page): void {
     delete page.client;
+    page.loading = false;
     page.quiet = true;
     void retire();
   }
 
   scope.addEventListener("fetch", (event) => {
     const { request, clientId } = event;
-    if (request.mode === "navigate") {
-      // It comes when we are in control: none of its players begins without us.
-      pageOf(event.resultingClientId).begin = ALL;
-      return;
-    }
     const { destination, method } = request;
     const media = destination === "video" || destination === "audio";
     if (method !== "GET" || !clientId) return;
@@ -145,7 +145,7 @@ export function run(scope: Scope, config: WorkerConfig): void {
     if (!media) {
       const path = url.pathname.slice(prefix);
       if (path.startsWith(mount)) return;
-      if (!(fetched || patterns.some((p) => p.test(path)))) return;
+      if (request.mode === "navigate" || !(fetched || patterns.some((p) => p.test(path)))) return;
       // What is for this visitor alone the page asks for in its own name.
       if (request.headers.has("authorization")) return;
     }
@@ -164,10 +164,12 @@ export function run(scope: Scope, config: WorkerConfig): void {
     const range = request.headers.get("range");
     let response: Response | null = null;
     try {
-      if (media && range === "bytes=0-" && page.begin.includes(url))
-        response = await begin(request, page, url);
+      if (range === "bytes=0-") {
+        if (!page.client) await moment();
+        if (page.begin.includes(url)) response = await begin(request, page, url);
+      }
       if (!response) {
-        await page.ready;
+        while (page.loading) await moment();
         const known = page.client;
         const client = page.quiet ? null : (known ?? (await scope.clients.get(clientId)));
         if (client)
@@ -175,7 +177,7 @@ export function run(scope: Scope, config: WorkerConfig): void {
             if (spoke) greet(page, client);
             else silent(page);
           });
-        if (response) page.made.add(url);
+        if (response && media) page.made.add(url);
       }
     } catch {
       // Whatever it was, the network still has the bytes.
@@ -183,7 +185,7 @@ export function run(scope: Scope, config: WorkerConfig): void {
     response ??= await scope.fetch(request);
     // Chromium's player ends with an error where bytes of the network follow on some that a worker
     // made: what began here goes on here. (An opaque answer, a redirect to another site, cannot.)
-    if (media && response.type === "basic" && page.made.has(url))
+    if (response.type === "basic" && page.made.has(url))
       response = new Response(response.body, response);
     return response;
   }
@@ -197,25 +199,23 @@ export function run(scope: Scope, config: WorkerConfig): void {
     page: Page,
     url: string,
   ): Promise<Response | null> {
-    const init: RequestInit = { headers: BEGINNING, credentials, redirect: "error" };
-    const response = await scope.fetch(url, init).catch(() => null);
-    if (!response?.headers.has("content-range")) {
-      void response?.body?.cancel();
+    // What the player of a film of some minutes needs for its first frame.
+    const headers = { Range: "bytes=0-196607" };
+    const response = await scope.fetch(url, { headers, credentials, redirect: "error" });
+    // A part of known size, and no more than was asked for.
+    if (!/^bytes 0-\d{1,6}\/\d/.test(response.headers.get("content-range") ?? "")) {
+      void response.body?.cancel();
       return null;
     }
     page.made.add(url);
-    if (!page.client)
-      page.ready ??= new Promise((done) => {
-        page.greeted = done;
-        setTimeout(() => {
-          if (!page.client) silent(page);
-          done();
-        }, UNKNOWN.firstMs);
-      });
-    Promise.all([response.clone().arrayBuffer(), page.ready]).then(([bytes]) => {
-      const begun: Begun = { p2pcdn: "begun", url, bytes };
-      page.client?.postMessage(begun, [bytes]);
-    }, Boolean);
+    void response
+      .clone()
+      .arrayBuffer()
+      .then(async (bytes) => {
+        while (page.loading) await moment();
+        const begun: Begun = { p2pcdn: "begun", url, bytes };
+        page.client?.postMessage(begun, [bytes]);
+      }, Boolean);
     return response;
   }
 

@@ -78,7 +78,6 @@ function worker({
     const event = {
       request: { url, method, destination, mode, headers, credentials: "include" },
       clientId,
-      resultingClientId: mode === "navigate" ? "page" : "",
       respondWith: (response: Promise<Response>) => (answer = response),
     };
     listeners.fetch?.(event as unknown as FetchEvent as never);
@@ -105,7 +104,6 @@ function basic(response: Response): Response {
 }
 
 const START = { headers: { range: "bytes=0-" } };
-const VISIT = { destination: "document", mode: "navigate", clientId: "" };
 
 describe("the worker", () => {
   it("asks the page for its media, and takes the network where the page does not want it", async () => {
@@ -305,7 +303,19 @@ describe("a player whose page has no engine yet", () => {
   it.each([
     ["ignores ranges", () => new Response("all of it")],
     ["fails", () => new Response("", { status: 500 })],
-    ["cannot be reached", () => Promise.reject(new TypeError()) as unknown as Response],
+    [
+      "sends all of it as a part",
+      () =>
+        new Response("x", { status: 206, headers: { "content-range": "bytes 0-8285705/8285706" } }),
+    ],
+    [
+      "does not know the size",
+      () => new Response("x", { status: 206, headers: { "content-range": "bytes 0-196607/*" } }),
+    ],
+    [
+      "sends another part",
+      () => new Response("x", { status: 206, headers: { "content-range": "bytes 5-9/99" } }),
+    ],
   ])("asks the page where the origin %s", async (_, film) => {
     const { get, say, asked, begun } = worker({ film });
     say({ p2pcdn: "hello", begin: [url] });
@@ -313,14 +323,14 @@ describe("a player whose page has no engine yet", () => {
     expect([asked, begun]).toEqual([[url], []]);
   });
 
-  it("need not wait for a loader either, where the worker saw the page come", async () => {
+  it("need not wait for the loader either, where the page itself says so", async () => {
     const { get, say, asked, begun } = worker();
-    expect(get("/", VISIT)).toBeNull();
+    say({ p2pcdn: "hello", begin: [url], loading: true });
     const answer = await get("/a.mp4", START);
     expect(await answer?.text()).toBe("film bytes=0-196607");
     // What follows waits for the loader: what is said to it before it listens is lost.
     const rest = get("/a.mp4", { headers: { range: "bytes=10-" } });
-    await new Promise((done) => setTimeout(done, 20));
+    await new Promise((done) => setTimeout(done, 120));
     expect([asked, begun]).toEqual([[], []]);
     say({ p2pcdn: "hello" });
     expect(await (await rest)?.text()).toBe("from the network");
@@ -328,6 +338,22 @@ describe("a player whose page has no engine yet", () => {
     await vi.waitFor(() => {
       expect(begun).toHaveLength(1);
     });
+  });
+
+  it("gets it too when its request was quicker than the page's word", async () => {
+    const { get, say, asked } = worker();
+    const answer = get("/a.mp4", START);
+    say({ p2pcdn: "hello", begin: [url] });
+    expect(await (await answer)?.text()).toBe("film bytes=0-196607");
+    expect(asked).toEqual([]);
+  });
+
+  it("gets a redirect to another site from the network itself", async () => {
+    const film = (): Response => Promise.reject(new TypeError()) as unknown as Response;
+    const { get, say, asked } = worker({ film });
+    say({ p2pcdn: "hello", begin: [url] });
+    const answer = await get("/a.mp4", START);
+    expect([asked, answer?.type]).toEqual([[], "basic"]);
   });
 
   it("on a page that was there before the worker is left to what it began with", async () => {
@@ -339,8 +365,8 @@ describe("a player whose page has no engine yet", () => {
   it("plays on from the network where no loader ever comes", async () => {
     vi.useFakeTimers();
     try {
-      const { get, asked, log } = worker();
-      void get("/", VISIT);
+      const { get, say, asked, log } = worker();
+      say({ p2pcdn: "hello", begin: [url], loading: true });
       await get("/a.mp4", START);
       const rest = get("/a.mp4", { headers: { range: "bytes=10-" } });
       await vi.advanceTimersByTimeAsync(2000);
