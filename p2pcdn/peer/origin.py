@@ -87,10 +87,11 @@ def _whole(response: httpx.Response, begin: int, last: int, size: int) -> bool:
     if status == 206:
         said = response.headers.get("content-range", "")
         found = _RANGE.fullmatch(said)
+        # First: what got shorter is answered with a shorter range, too.
+        if found is not None and int(found[3]) != size:
+            raise ContentChanged(f"{response.url} has another size than its manifest says")
         if found is None or (int(found[1]), int(found[2])) != (begin, last):
             raise OriginError(f"{response.url} answered with the range {said!r}")
-        if int(found[3]) != size:
-            raise ContentChanged(f"{response.url} has another size than its manifest says")
         return False
     if status == 416:
         raise ContentChanged(f"{response.url} is shorter than its manifest says")

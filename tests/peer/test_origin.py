@@ -88,6 +88,10 @@ WRONG: dict[str, tuple[Callable[[Request], Response], type[PeerError]]] = {
     "another range": (ranged(said=f"bytes 5-1004/{len(FILE)}"), OriginError),
     "no range at all": (ranged(said="bytes"), OriginError),
     "another size": (ranged(said=f"bytes 0-{len(FILE) - 1}/9999"), ContentChanged),
+    "a shorter range of a shorter file": (
+        ranged(said=f"bytes 0-{len(FILE) - 2}/{len(FILE) - 1}"),
+        ContentChanged,
+    ),
     "other bytes": (ranged(FILE[:-1] + b"y"), ContentChanged),
     "other bytes, whole": (lambda r: Response(FILE[:-1] + b"y"), ContentChanged),
     "a shorter file": (lambda r: Response(FILE[:-1]), ContentChanged),
