@@ -66,10 +66,8 @@ def judge(headers: Iterable[str], *, script_url: str, page_url: str) -> Verdict:
         nonces += [match[1] for source in sources or () if (match := _NONCE.fullmatch(source))]
     for nonce in dict.fromkeys(nonces):
         if all(_script_allowed(_scripts(p), nonce, script_url, page_url) for p in policies):
-            inline, scripts = (
-                all(_inline_allowed(_first(p, kind, "script-src", "default-src")) for p in policies)
-                for kind in ("script-src-attr", "script-src-elem")
-            )
+            inline = all(_inline_allowed(_handlers(policy)) for policy in policies)
+            scripts = all(_inline_allowed(_scripts(policy)) for policy in policies)
             return Verdict(True, nonce=nonce, inline=inline, scripts=scripts)
     return Verdict(
         False,
@@ -93,6 +91,10 @@ def _first(policy: Policy, *names: str) -> tuple[str, ...] | None:
 
 def _scripts(policy: Policy) -> tuple[str, ...] | None:
     return _first(policy, "script-src-elem", "script-src", "default-src")
+
+
+def _handlers(policy: Policy) -> tuple[str, ...] | None:
+    return _first(policy, "script-src-attr", "script-src", "default-src")
 
 
 def _useless(policy: Policy, script_url: str, page_url: str) -> str:

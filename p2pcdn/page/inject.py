@@ -31,7 +31,8 @@ BEGIN = (
 )
 """For who comes back, whom our worker controls already: a video need not wait for the loader,
 unless its bytes are stored in this browser. The worker hears of it first and gives the player its
-first bytes; the loader finds the video in `p2pcdnBegun`."""
+first bytes; the loader finds the video in `p2pcdnBegun`. Twins in js/src: `STORED_KEY`, `restore`
+and `isLazy` of loader/elements.ts, `Note` of worker/protocol.ts."""
 
 # `fetchpriority`: a page's other scripts can wait better than its videos can.
 

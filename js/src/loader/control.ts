@@ -18,6 +18,7 @@ export class Control {
   readonly #workers: ServiceWorkerContainer;
   readonly #script: URL;
   readonly #scope: URL;
+  readonly #hello: () => Note;
   #settle!: (usable: boolean) => void;
 
   constructor(
@@ -25,11 +26,12 @@ export class Control {
     script: URL,
     scope: URL,
     waitMs: number,
-    private readonly hello: () => Note,
+    hello: () => Note,
   ) {
     this.#workers = workers;
     this.#script = script;
     this.#scope = scope;
+    this.#hello = hello;
     this.ready = new Promise((resolve) => {
       this.#settle = resolve;
     });
@@ -53,7 +55,7 @@ export class Control {
 
   #set(why: Why | null): void {
     this.why = why;
-    if (why === null) this.note(this.hello());
+    if (why === null) this.note(this.#hello());
     this.#settle(why === null);
   }
 

@@ -112,7 +112,6 @@ class Loader {
     this.#why = impossible(config, base, window);
     // Before all else: each takes the browser as long as all that comes here together.
     this.#begin(document);
-    const begun = window.p2pcdnBegun ?? [];
     this.#createEngine = createEngine;
     this.#players = new Players({
       suspect: (url) => this.#served.has(url),
@@ -153,6 +152,7 @@ class Loader {
     );
     this.#listen();
     this.#watch();
+    const begun = window.p2pcdnBegun ?? [];
     if (!this.#why) begun.forEach(this.#adopt);
     // Where nothing is shared, too: the worker waits for this word.
     if (begun.length) navigator.serviceWorker.controller?.postMessage(this.#hello());

@@ -49,8 +49,8 @@ const moment = (): Promise<unknown> => new Promise((done) => setTimeout(done, HE
 /**
  * The service worker: hands each media request to the page that made it.
  *
- * It knows nothing of swarms, and keeps nothing that matters: the browser may end it at any
- * moment. `quiet` only spares the next request a question whose answer is known.
+ * It knows nothing of swarms, and keeps little: the browser may end it at any moment. Where what it
+ * knew of a page is lost, the page is asked again.
  */
 export function run(scope: Scope, config: WorkerConfig): void {
   const own = (url: string): boolean => new URL(url).pathname.endsWith(config.path);
