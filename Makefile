@@ -51,7 +51,8 @@ SECOND := PASSED ONLY AT THE SECOND TRY: what failed above. Please look into it.
 
 .PHONY: test
 test: system check ## everything but the long matrix, real browsers included
-	tools/run-tests.sh -m "(browser or server) and not slow"
+	tools/run-tests.sh -n 2 --dist loadfile -m "server and not browser and not slow"
+	tools/run-tests.sh -m "browser and not slow"
 
 .PHONY: check
 check: .make/python $(STATIC) .make/node-browser ## linters, types and the tests that need no server or browser

@@ -111,6 +111,8 @@ export class Link implements Outlet {
   /** What it claimed it did not bring: its claims count for nothing until it delivers. */
   doubted = false;
   readonly openedAt: number;
+  /** Whether we have said that we upload. */
+  private gives = false;
   private busyFor = 0.25;
   private rid = 0;
   private heardAt: number;
@@ -134,13 +136,7 @@ export class Link implements Outlet {
     private readonly host: Host,
   ) {
     this.openedAt = this.heardAt = this.budgetAt = this.gaveAt = host.now();
-    const upload = host.mayUpload();
-    this.say({
-      type: wire.HELLO,
-      version: 1,
-      upload,
-      capKiB: upload ? Math.min(2 ** 32 - 1, Math.round(host.uploadCap() / 1024)) : 0,
-    });
+    this.greet();
     for (const content of host.contents.values()) this.join(content);
     this.tick();
   }
@@ -164,6 +160,12 @@ export class Link implements Outlet {
 
   say(message: Message): void {
     this.send(wire.encode(message));
+  }
+
+  private greet(): void {
+    const upload = (this.gives = this.host.mayUpload());
+    const capKiB = upload ? Math.min(2 ** 32 - 1, Math.round(this.host.uploadCap() / 1024)) : 0;
+    this.say({ type: wire.HELLO, version: 1, upload, capKiB });
   }
 
   join(content: Shared): void {
@@ -460,6 +462,8 @@ export class Link implements Outlet {
   tick(): void {
     if (this.over) return;
     const now = this.host.now();
+    // The visitor has left the house, or is back.
+    if (this.gives !== this.host.mayUpload()) this.greet();
     if (now - this.pingedAt >= PING_S) {
       this.pingedAt = now;
       this.rid = (this.rid + 1) >>> 0;

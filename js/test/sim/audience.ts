@@ -99,7 +99,11 @@ export interface Summary {
 const quantile = (values: readonly number[], q: number): number =>
   [...values].sort((a, b) => a - b)[Math.floor(q * (values.length - 1))] ?? NaN;
 
-export async function play(plan: Plan): Promise<Summary> {
+/** Plays it to its end; `tell` hears of each virtual second, of `seconds` or a few more. */
+export async function play(
+  plan: Plan,
+  tell?: (second: number, present: number) => void,
+): Promise<Summary> {
   const { viewers, pattern, seconds } = plan;
   const world = new World({ ...plan, line: lines(plan) });
   const random = generator(plan.seed + 2000);
@@ -110,6 +114,10 @@ export async function play(plan: Plan): Promise<Summary> {
   const [user] = [process.cpuUsage()];
   const views = await world.run(async ({ clock }) => {
     const all: Promise<Viewing>[] = [];
+    if (tell)
+      setInterval(() => {
+        tell(clock.now, world.present);
+      }, 1000);
     for (const at of arrivals) {
       await clock.sleep(at - clock.now);
       // In the departure everybody whose turn it is has left by the film's second half.

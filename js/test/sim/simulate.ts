@@ -115,5 +115,14 @@ async function main(): Promise<void> {
   writeFileSync(page, text);
 }
 
-if (options.plan) console.log(JSON.stringify(await play(JSON.parse(options.plan) as Plan)));
+/** How far one plan is goes to standard error: ten thousand peers take an hour. */
+async function alone(plan: Plan): Promise<void> {
+  const summary = await play(plan, (second, present) => {
+    const used = (process.cpuUsage().user / 1e6).toFixed(0);
+    console.error(`second ${second.toFixed(0)}: ${String(present)} visitors, ${used} s of a core`);
+  });
+  console.log(JSON.stringify(summary));
+}
+
+if (options.plan) await alone(JSON.parse(options.plan) as Plan);
 else await main();

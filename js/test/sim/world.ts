@@ -121,6 +121,11 @@ export class World {
     return this.origin.sent / this.origin.file.length;
   }
 
+  /** Visitors who are there now. */
+  get present(): number {
+    return this.open.size;
+  }
+
   /** Runs a scenario to its end. */
   async run<T>(scenario: (world: this) => Promise<T>): Promise<T> {
     const restore = [this.clock.install(), this.intern()];

@@ -95,6 +95,25 @@ test("a link opens with HELLO, what is held, and a PING", () => {
   expect(said.map((m) => m.type)).toEqual([wire.HELLO, wire.JOIN, wire.PING]);
 });
 
+test("who may upload no longer, or again, says so once", () => {
+  link.tick();
+  for (const may of [false, true]) {
+    said = [];
+    upload = may;
+    link.tick();
+    link.tick();
+    expect(said).toEqual([{ type: wire.HELLO, version: 1, upload: may, capKiB: may ? 977 : 0 }]);
+  }
+});
+
+test("who says that it uploads no longer is not asked, until it says otherwise", () => {
+  join();
+  for (const uploads of [false, true]) {
+    hear({ type: wire.HELLO, version: 1, upload: uploads, capKiB: 0 });
+    expect(link.room(SEGMENT) > 0).toBe(uploads);
+  }
+});
+
 test("what was asked comes in order and is handed on", () => {
   join();
   const rid = ask(0, 32768);

@@ -6,6 +6,7 @@ afterEach(() => site.stop());
 
 interface Info {
   busy: number;
+  upload: boolean;
   network: string;
   links: [string, number | null, number | null][];
 }
@@ -66,6 +67,19 @@ test.each([
   expect(infos.map((info) => info.network)).toEqual(infos.map(() => network));
 });
 
+test("the coordinator hears that the visitor has left the house", async () => {
+  site = await new Site().start();
+  const { fetch, infos } = overheard();
+  let type = "wifi";
+  const a = site.visitor({ fetch, connection: () => ({ type }) });
+  await whole(a, site.url);
+  await until(() => infos.length > 0);
+  expect(infos.at(-1)).toMatchObject({ network: "wifi", upload: true });
+  type = "cellular";
+  await until(() => infos.at(-1)?.network === "cellular");
+  expect(infos.at(-1)).toMatchObject({ upload: false });
+});
+
 test("links use the TURN credentials of the last manifest", { timeout: 30_000 }, async () => {
   site = await new Site().start();
   const seen: RTCConfiguration[] = [];
@@ -89,6 +103,30 @@ test("links use the TURN credentials of the last manifest", { timeout: 30_000 },
   await whole(site.visitor(deps, settings), site.url);
   await until(() => seen.length > 0);
   expect(seen.map((config) => config.iceServers)).toEqual(seen.map(() => ice));
+});
+
+test("all links of a page use one certificate", { timeout: 30_000 }, async () => {
+  site = await new Site().start();
+  const made: string[] = [];
+  const used = new Map<string, unknown>();
+  class Watched extends wrtc.RTCPeerConnection {
+    static override generateCertificate(algorithm: AlgorithmIdentifier): Promise<never> {
+      const { name, namedCurve } = algorithm as EcKeyGenParams;
+      made.push(`${name} ${namedCurve} ${String(made.length)}`);
+      return Promise.resolve(made.at(-1) as never);
+    }
+    constructor({ certificates, ...config }: RTCConfiguration = {}) {
+      super(config);
+      used.set(String(used.size), certificates);
+    }
+  }
+  const b = site.visitor();
+  const c = site.visitor();
+  await Promise.all([whole(b, site.url), whole(c, site.url)]);
+  const a = site.visitor({ RTCPeerConnection: Watched });
+  await whole(a, site.url);
+  await until(() => used.size >= 2);
+  expect([...used.values()]).toEqual([...used].map(() => ["ECDSA P-256 0"]));
 });
 
 test("reports go to the coordinator with what is sent anyway, and not before it is there", async () => {
