@@ -25,6 +25,11 @@ export class Bits {
     return true;
   }
 
+  /** Whether it holds one that another, of the same size, does not. */
+  beyond({ bytes }: Bits): boolean {
+    return this.bytes.some((byte, i) => byte & ~(bytes[i] ?? 0));
+  }
+
   runs(): Run[] {
     const held: number[] = [];
     for (let i = 0; i < this.size; i++) if (this.has(i)) held.push(i);

@@ -111,6 +111,8 @@ export class Link implements Outlet {
   /** What it claimed it did not bring: its claims count for nothing until it delivers. */
   doubted = false;
   readonly openedAt: number;
+  /** When content last went over it, either way; or `openedAt`. */
+  usedAt: number;
   /** Whether we have said that we upload. */
   private gives = false;
   private busyFor = 0.25;
@@ -135,7 +137,7 @@ export class Link implements Outlet {
     private readonly channel: Channel,
     private readonly host: Host,
   ) {
-    this.openedAt = this.heardAt = this.budgetAt = this.gaveAt = host.now();
+    this.openedAt = this.usedAt = this.heardAt = this.budgetAt = this.gaveAt = host.now();
     this.greet();
     for (const content of host.contents.values()) this.join(content);
     this.tick();
@@ -178,6 +180,7 @@ export class Link implements Outlet {
 
   served(order: Order, bytes: number): void {
     this.sent += bytes;
+    this.usedAt = this.host.now();
     (order as Order & { content: Shared }).content.uploadedBytes(bytes);
   }
 
@@ -433,7 +436,7 @@ export class Link implements Outlet {
     const now = this.host.now();
     this.received += bytes.length;
     flight.from += bytes.length;
-    flight.heard = this.dataAt = now;
+    flight.heard = this.dataAt = this.usedAt = now;
     this.markBytes += bytes.length;
     const done = flight.from === flight.to;
     if (done) {

@@ -39,6 +39,8 @@ const CONNECT_S = 12;
 const LOST_S = 5;
 /** A link that serves no content of ours nor of theirs. */
 const IDLE_S = 30;
+/** One that in that time neither gave nor took, and has nothing that is wanted here. */
+const USELESS_S = 60;
 /** One that has no place may have one later. */
 const FULL_S = 10;
 const MAX_REMEMBERED = 512;
@@ -158,6 +160,29 @@ export class Links {
       else if (link && !common && now - link.openedAt > IDLE_S) this.drop(id, 30);
     }
     for (const [id, until] of this.shunned) if (until < now) this.shunned.delete(id);
+    this.replace(now);
+  }
+
+  /** Where all places are taken and others are known: one that is of no use makes way. */
+  private replace(now: number): void {
+    if (this.free > 0 || !this.known.some((id) => this.callable(id))) return;
+    for (const link of this.open()) {
+      if (now - link.usedAt < USELESS_S || !this.useless(link)) continue;
+      this.drop(link.id, USELESS_S);
+      this.offer([]);
+      return;
+    }
+  }
+
+  private useless({ remotes, uploads, refuses }: Link): boolean {
+    let wanting = false;
+    for (const { key, has } of remotes.values()) {
+      const held = this.host.contents.get(key)?.held;
+      if (!held || held.count === held.size) continue;
+      wanting = true;
+      if (uploads && !refuses && has.beyond(held)) return false;
+    }
+    return wanting;
   }
 
   close(): void {
@@ -168,9 +193,12 @@ export class Links {
     return (this.shunned.get(id) ?? 0) > this.deps.now();
   }
 
+  private callable(id: string): boolean {
+    return id !== this.me && !this.entries.has(id) && isPeerId(id) && !this.shuns(id);
+  }
+
   private async call(id: string, namer?: string): Promise<void> {
-    if (this.free <= 0 || id === this.me || this.entries.has(id)) return;
-    if (!isPeerId(id) || this.shuns(id)) return;
+    if (this.free <= 0 || !this.callable(id)) return;
     const entry = this.enter(id, this.connectionId(), true, namer);
     if (!entry) return;
     try {
