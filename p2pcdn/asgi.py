@@ -36,6 +36,9 @@ class ASGIMiddleware:
         self.site.holds_sockets(True)
         self._mount = config.mount
         self._coordinator = config.coordinator_path
+        # FastAPI tells its `root_path` only to what is inside of it.
+        own = getattr(app, "root_path", "")
+        self._own_root = own if isinstance(own, str) else ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -46,6 +49,9 @@ class ASGIMiddleware:
             return
         # Now: routers change the scope as they hand it on.
         root = scope.get("root_path", "")
+        if self._own_root and not root:
+            root = self._own_root
+            scope = {**scope, "root_path": root}
         path = local_path(scope) if root else scope["path"]
         if (self._mount in path or self._coordinator in path) and self._is_ours(scope, path):
             self._remember_state(scope)

@@ -251,10 +251,11 @@ class Site:
         return self.parts.recorder
 
     async def web(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The mounted ASGI app; `scope["path"]` includes `scope["root_path"]` (ASGI spec)."""
+        """The mounted ASGI app, of whichever reading `scope["path"]` is (see `local_path`)."""
         # A Starlette around us, where it mounts us, leaves its own idea of where apps begin.
-        scope = {**scope, "app_root_path": scope.get("root_path", "")}
-        await self.parts.app(scope, receive, send)
+        root = scope.get("root_path", "")
+        path = root.rstrip("/") + local_path(scope)
+        await self.parts.app({**scope, "path": path, "app_root_path": root}, receive, send)
 
     def local(self, target: str) -> bool:
         """Whether what a path below the prefix names, with its query, may be shared."""

@@ -200,3 +200,33 @@ def test_pages_of_a_part_mounted_further_below_find_the_loader_where_it_is(
     loader, status = asyncio.run(ask())
     assert loader.startswith(f"{prefix}/p2pcdn/loader.js")
     assert status == 200
+
+
+@pytest.mark.filterwarnings("ignore:The `root_path` parameter is deprecated")
+@pytest.mark.parametrize("inside", [False, True], ids=["around the app", "add_middleware"])
+@pytest.mark.parametrize("stripped", [False, True])
+def test_an_app_that_knows_its_prefix_itself_is_found_below_it(
+    tmp_path: Path, stripped: bool, inside: bool
+) -> None:
+    app: Any = FastAPI(root_path="/site")
+    app.add_api_route("/post", lambda: HTMLResponse(PAGE))
+    if inside:
+        app.add_middleware(P2PCDN, data_dir=str(tmp_path))
+    else:
+        app = P2PCDN(app, data_dir=str(tmp_path))
+
+    async def ask() -> tuple[str, int]:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://site.test") as client:
+
+            async def visit(path: str) -> httpx.Response:
+                return await client.get(path.removeprefix("/site") if stripped else path)
+
+            page = (await visit("/site/post")).text
+            found = re.search(r'src="([^"]*loader[.]js[^"]*)"', page)
+            assert found is not None
+            return found[1], (await visit(found[1])).status_code
+
+    loader, status = asyncio.run(ask())
+    assert loader.startswith("/site/p2pcdn/loader.js")
+    assert status == 200
