@@ -175,6 +175,30 @@ def test_a_visitor_who_comes_back_and_looks_again_is_served(site: Site, watch: W
     first.no_error()
 
 
+@pytest.mark.parametrize("kind", ["chromium", slow("firefox")])
+def test_who_goes_to_another_page_and_back_watches_on(
+    kind: str, site: Site, watch: Watcher
+) -> None:
+    """The page may come from the back/forward cache, as it was, with its player in mid-film."""
+    proxy = site("starlette-uvicorn", ready=("watch/long", "long.mp4"))
+    first = watch(proxy).open("watch/long").shared().play(8).end()
+    second = watch(proxy, kind).open("watch/long").shared().play(1).until(2)
+    second.visitor.eval(
+        "addEventListener('pageshow', (event) => { window.kept = event.persisted })"
+    )
+    second.visitor.goto(f"{proxy.localhost}/watch/two")
+    second.visitor.wait_for("player.currentSrc.endsWith('two.mp4')")
+    second.visitor.eval("void setTimeout(() => history.back())")
+    second.visitor.wait_for("player.currentSrc.endsWith('long.mp4') && document.readyState")
+    if kind == "chromium":
+        assert second.visitor.eval("window.kept") is True, "we kept the page out of that cache"
+    alone = proxy.sent(r"/media/long\.mp4")
+    second.shared().play(4).end()
+    second.no_error()
+    assert proxy.sent(r"/media/long\.mp4") - alone < size("long.mp4") / 2
+    first.no_error()
+
+
 @pytest.mark.parametrize(
     ("page", "clip"),
     [
