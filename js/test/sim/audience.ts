@@ -99,7 +99,7 @@ export interface Summary {
 const quantile = (values: readonly number[], q: number): number =>
   [...values].sort((a, b) => a - b)[Math.floor(q * (values.length - 1))] ?? NaN;
 
-/** Plays it to its end; `tell` hears of each virtual second, of `seconds` or a few more. */
+/** Plays it to its end; `tell` hears of each virtual second, and how many are there. */
 export async function play(
   plan: Plan,
   tell?: (second: number, present: number) => void,

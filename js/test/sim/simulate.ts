@@ -115,7 +115,7 @@ async function main(): Promise<void> {
   writeFileSync(page, text);
 }
 
-/** How far one plan is goes to standard error: ten thousand peers take an hour. */
+/** How far one plan is goes to standard error: ten thousand peers take a core well over an hour. */
 async function alone(plan: Plan): Promise<void> {
   const summary = await play(plan, (second, present) => {
     const used = (process.cpuUsage().user / 1e6).toFixed(0);
