@@ -76,6 +76,14 @@ _MEASURES = {
         "time to first frame, p95", "ms",
         _pooled(lambda s: s.first_ms or _NEVER_MS, lambda found: quantile(found, 0.95)),
     ),
+    "playing": Measure(
+        "time until it plays, median", "ms",
+        _pooled(lambda s: s.playing_ms or _NEVER_MS, median),
+    ),
+    "playing95": Measure(
+        "time until it plays, p95", "ms",
+        _pooled(lambda s: s.playing_ms or _NEVER_MS, lambda found: quantile(found, 0.95)),
+    ),
     "stalls": Measure(
         "stalls, all viewers", "", _each(lambda o: sum(len(s.stalls) for s in o.stayed))
     ),

@@ -77,6 +77,8 @@ class Seen:
     kind: str
     first_ms: float | None = None
     """The first frame could be shown."""
+    playing_ms: float | None = None
+    """It was on the move: Chromium's `autoplay` waits until the film seems to come fast enough."""
     ended: bool = False
     killed: bool = False
     at_s: float = 0
@@ -107,11 +109,8 @@ def read(visitor: Visitor, seen: Seen) -> None:
         found = visitor.eval("window.bench ? bench() : null", timeout=20)
         if not found:
             return
-        seen.first_ms, seen.ended, seen.at_s = (
-            found["first"],
-            found["ended"] is not None,
-            found["at"],
-        )
+        seen.first_ms, seen.playing_ms = found["first"], found["playing"]
+        seen.ended, seen.at_s = found["ended"] is not None, found["at"]
         seen.stalls = [stall for stall in found["stalls"] if stall["ahead"] <= 1]
         seen.busy = len(found["stalls"]) - len(seen.stalls)
         seen.errors, seen.scripts = found["errors"], found["scripts"]
