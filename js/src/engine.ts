@@ -23,6 +23,7 @@ export interface Playback {
   readonly duration: number;
   readonly playbackRate: number;
   readonly paused: boolean;
+  readonly autoplay?: boolean;
   readonly seeking: boolean;
   readonly ended: boolean;
   readonly readyState: number;

@@ -35,9 +35,10 @@ export function bufferedAhead({ buffered, currentTime }: Playback): number {
   return 0;
 }
 
-/** HTMLMediaElement.HAVE_CURRENT_DATA, HAVE_FUTURE_DATA. */
+/** HTMLMediaElement.HAVE_CURRENT_DATA, HAVE_FUTURE_DATA, HAVE_ENOUGH_DATA. */
 const CURRENT = 2;
 const FUTURE = 3;
+const ENOUGH = 4;
 
 /**
  * A player stops before all is played that it lists as buffered: Chromium reads whole blocks of
@@ -62,7 +63,9 @@ function leftOf(p: Playback, size: number): number {
   if (p.ended) return Infinity;
   const ahead = playable(p, size);
   const pace = Math.max(0.1, Math.abs(p.playbackRate) || 1);
-  if (p.paused && !p.seeking) return p.readyState < CURRENT ? 0 : ahead / pace + PAUSED_S;
+  // `autoplay` begins without a word as soon as the browser finds that enough comes.
+  const waits = p.autoplay && p.readyState < ENOUGH && !p.currentTime ? 0 : PAUSED_S;
+  if (p.paused && !p.seeking) return p.readyState < CURRENT ? 0 : ahead / pace + waits;
   return p.seeking || p.readyState < FUTURE ? 0 : ahead / pace;
 }
 

@@ -43,6 +43,13 @@ const LINKLESS_HORIZON_S = 20;
 const PAUSED_HORIZON_S = 20;
 const SAVING_HORIZON_S = 10;
 const LONG_PAUSE_S = 60;
+/**
+ * What has just begun to play is fetched so many seconds ahead, and so many more with the square
+ * of the seconds since: a crowd has other work in its first moments, and who leaves soon was
+ * given little in vain.
+ */
+const EARLY_HORIZON_S = 4;
+const EARLY_GROWTH = 0.05;
 /** Segments that a source should have. */
 const WANTED = 32;
 const RECLAIM_S = 2;
@@ -90,6 +97,7 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
   private startRun = START_RUN;
   private starvingSince = -Infinity;
   private playingAt = 0;
+  private playsSince: number | undefined;
   private claimedAt = 0;
   private poked = false;
   private hinted: ReturnType<typeof setTimeout> | undefined;
@@ -518,7 +526,11 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
     if (this.env.saveData()) return [SAVING_HORIZON_S, SAVING_HORIZON_S];
     if (now - this.playingAt > LONG_PAUSE_S) return [0, 0];
     const memory = (0.5 * this.env.store.limit) / bytesPerS;
-    const most = playing || !this.playbacks.size ? Infinity : PAUSED_HORIZON_S;
+    if (playing) this.playsSince ??= now;
+    // One file of many is small, and its player has a measure of its own.
+    const since = this.group || this.playsSince === undefined ? Infinity : now - this.playsSince;
+    const early = EARLY_HORIZON_S + EARLY_GROWTH * since ** 2;
+    const most = playing || !this.playbacks.size ? early : PAUSED_HORIZON_S;
     const linkless = !linked && this.env.loneCause(this) === "no-link";
     const origin = linkless ? LINKLESS_HORIZON_S : ORIGIN_HORIZON_S;
     return [Math.min(PEER_HORIZON_S, memory, most), Math.min(origin, memory, most)];

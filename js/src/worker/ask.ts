@@ -10,12 +10,8 @@ import {
   type FromWorker,
 } from "./protocol";
 
-export interface Patience {
-  /** Longest silence before the page's first word. */
-  readonly firstMs: number;
-  /** Longest wait for the head, and for an ALIVE after a PING. */
-  readonly silenceMs: number;
-}
+/** Longest silence before the page's first word; longest wait for the head, and for an ALIVE after a PING. */
+export type Patience = readonly [firstMs: number, silenceMs: number];
 
 /**
  * Ask a page for a media request's answer.
@@ -29,7 +25,7 @@ export function ask(
   client: Client,
   url: string,
   range: string | null,
-  patience: Patience,
+  [firstMs, silenceMs]: Patience,
   heard: (spoke: boolean) => void,
 ): Promise<Response | null> {
   return new Promise((resolve) => {
@@ -54,7 +50,7 @@ export function ask(
       port.close();
     };
     const fail = (): void => {
-      stream?.error(new Error("the page fell silent"));
+      stream?.error("silent");
       resolve(null);
       stop();
     };
@@ -70,32 +66,25 @@ export function ask(
       } else {
         pinged = true;
         say(PING);
-        wait(patience.silenceMs);
+        wait(silenceMs);
       }
     };
 
     port.onmessage = ({ data }: MessageEvent<FromPage>): void => {
       if (!spoke) heard((spoke = true));
+      clearTimeout(timer);
+      pinged = false;
       if (gone) stop();
-      else if (typeof data === "number") {
-        if (data === ALIVE) {
-          pinged = false;
-          wait(patience.silenceMs);
-          return;
-        }
-        if (data === END) {
-          stream?.close();
-          stop();
-        } else {
-          fail(); // NOT_MINE before a head, FAILED after it
-        }
+      else if (data === ALIVE) wait(silenceMs);
+      else if (data === END) {
+        stream?.close();
+        stop();
+      } else if (typeof data === "number") {
+        fail(); // NOT_MINE before a head, FAILED after it
       } else if (data instanceof Uint8Array) {
-        clearTimeout(timer);
-        pinged = false;
         stream?.enqueue(data);
         pulled?.();
       } else {
-        clearTimeout(timer);
         const body = data.body
           ? new ReadableStream<Uint8Array>({
               start: (controller) => {
@@ -103,7 +92,7 @@ export function ask(
               },
               pull: () => {
                 say(PULL);
-                wait(patience.silenceMs);
+                wait(silenceMs);
                 return new Promise((done) => {
                   pulled = done;
                 });
@@ -118,8 +107,7 @@ export function ask(
         if (!body) stop();
       }
     };
-    const question: Ask = { p2pcdn: "ask", url, range };
-    client.postMessage(question, [port2]);
-    wait(patience.firstMs);
+    client.postMessage({ p2pcdn: "ask", url, range } satisfies Ask, [port2]);
+    wait(firstMs);
   });
 }

@@ -1,4 +1,4 @@
-import { ORIGIN_MARK } from "../engine";
+import type { ORIGIN_MARK } from "../engine";
 import { ask } from "./ask";
 import type { Begun, Note } from "./protocol";
 import type { Client, FetchEvent, InstallEvent, Scope } from "./scope";
@@ -16,19 +16,27 @@ export interface WorkerConfig {
  * Segments of HLS and DASH, which players fetch by script. A query may end in a media file's name,
  * as the manifest's own question does.
  */
-const SEGMENT = /^[^?#]*\.(?:ts|m4[sva]|mp4|cmf[va]|aac|mp3|ac3|webm|weba)(?:[?#]|$)/i;
+const SEGMENT = /^[^?#]*\.(ts|m4[sva]|mp[34]|cmf[va]|aac|ac3|web[ma])([?#]|$)/i;
 /** A live playlist must never be stale, and all are small. */
-const PLAYLIST = /\.(?:m3u8?|mpd)$/i;
-const MARK = ORIGIN_MARK.slice(1);
+const PLAYLIST = /\.(m3u8?|mpd)$/i;
+/** How a URL with ORIGIN_MARK ends, also behind a fragment of its own. */
+const MARK: typeof ORIGIN_MARK extends `#${infer Name}` ? Name : never = "p2pcdn";
 const PAGES = 64;
 /**
  * A page that has a loader is heard out, however busy it is: Chromium's player ends with an error
  * where bytes of ours and of the network meet in one resource. Of another page nothing is known.
  */
-const KNOWN = { firstMs: 8000, silenceMs: 4000 };
-const UNKNOWN = { ...KNOWN, firstMs: 1500 };
+const KNOWN_MS = 8000;
+const UNKNOWN_MS = 1500;
+const SILENCE_MS = 4000;
 /** A page's hello may come a little later than its player's first request. */
 const HELLO_MS = 50;
+/**
+ * Chromium begins an `autoplay` only when it has seen five blocks come fast enough
+ * (`BufferedDataSourceHostImpl::DownloadRate`), and blocks that come at once count as one.
+ */
+const BLOCK_BYTES = 32_768;
+const BLOCK_MS = 4;
 
 /** What is known of a page. */
 interface Page {
@@ -44,7 +52,8 @@ interface Page {
   readonly made: Set<string>;
 }
 
-const moment = (): Promise<unknown> => new Promise((done) => setTimeout(done, HELLO_MS));
+const sleep = (ms: number): Promise<unknown> => new Promise((done) => setTimeout(done, ms));
+const moment = (): Promise<unknown> => sleep(HELLO_MS);
 
 /**
  * The service worker: hands each media request to the page that made it.
@@ -76,17 +85,16 @@ export function run(scope: Scope, config: WorkerConfig): void {
     const { active, waiting } = scope.registration;
     // Never take a scope from a site's own worker: a failed install leaves that one in place.
     if ([active, waiting].some((worker) => worker && !own(worker.scriptURL))) {
-      throw new Error("the scope is the site's own");
+      throw new Error("not ours");
     }
     // A navigation wakes the worker, without waiting for it: the page's video will want it soon.
     // Other requests need not even do that.
-    const others = ["script", "style", "image", "font"];
-    const network = patterns.length ? [] : others;
+    const others = patterns.length ? [] : ["script", "style", "image", "font"];
     try {
       await event.addRoutes?.([
         { condition: { urlPattern: { pathname: `*${mount}*` } }, source: "network" },
         { condition: { requestMode: "navigate" }, source: "race-network-and-fetch-handler" },
-        ...network.map((requestDestination) => ({
+        ...others.map((requestDestination) => ({
           condition: { requestDestination },
           source: "network",
         })),
@@ -104,9 +112,9 @@ export function run(scope: Scope, config: WorkerConfig): void {
       greet(page, source);
       page.begin = note.begin ?? [];
       page.loading = note.loading;
-      setTimeout(() => {
+      void sleep(UNKNOWN_MS).then(() => {
         if (page.loading) silent(page);
-      }, UNKNOWN.firstMs);
+      });
     } else if (note?.p2pcdn === "ping") ports[0]?.postMessage(config.version);
   });
 
@@ -166,17 +174,23 @@ export function run(scope: Scope, config: WorkerConfig): void {
     try {
       if (range === "bytes=0-") {
         if (!page.client) await moment();
-        if (page.begin.includes(url)) response = await begin(request, page, url);
+        if (page.begin.includes(url)) response = await begin(page, url);
       }
       if (!response) {
         while (page.loading) await moment();
         const known = page.client;
         const client = page.quiet ? null : (known ?? (await scope.clients.get(clientId)));
         if (client)
-          response = await ask(client, url, range, known ? KNOWN : UNKNOWN, (spoke) => {
-            if (spoke) greet(page, client);
-            else silent(page);
-          });
+          response = await ask(
+            client,
+            url,
+            range,
+            [known ? KNOWN_MS : UNKNOWN_MS, SILENCE_MS],
+            (spoke) => {
+              if (spoke) greet(page, client);
+              else silent(page);
+            },
+          );
         if (response && media) page.made.add(url);
       }
     } catch {
@@ -194,16 +208,15 @@ export function run(scope: Scope, config: WorkerConfig): void {
    * The page's engine is not there yet: its player gets from the network what it needs for a first
    * frame, and asks again for what follows. Null where the network does not answer so.
    */
-  async function begin(
-    { credentials }: Request,
-    page: Page,
-    url: string,
-  ): Promise<Response | null> {
-    // What the player of a film of some minutes needs for its first frame.
-    const headers = { Range: "bytes=0-196607" };
-    const response = await scope.fetch(url, { headers, credentials, redirect: "error" });
+  async function begin(page: Page, url: string): Promise<Response | null> {
+    // What the player of a film of some minutes needs for its first frame. With the site's cookies:
+    // it is the site's own URL.
+    const response = await scope.fetch(url, {
+      headers: { Range: "bytes=0-196607" },
+      redirect: "error",
+    });
     // A part of known size, and no more than was asked for.
-    if (!/^bytes 0-\d{1,6}\/\d/.test(response.headers.get("content-range") ?? "")) {
+    if (!response.headers.get("content-range")?.match(/^bytes 0-\d{1,6}\/\d/)) {
       void response.body?.cancel();
       return null;
     }
@@ -213,10 +226,17 @@ export function run(scope: Scope, config: WorkerConfig): void {
       .arrayBuffer()
       .then(async (bytes) => {
         while (page.loading) await moment();
-        const begun: Begun = { p2pcdn: "begun", url, bytes };
-        page.client?.postMessage(begun, [bytes]);
+        page.client?.postMessage({ p2pcdn: "begun", url, bytes } satisfies Begun, [bytes]);
       }, Boolean);
-    return response;
+    const paced = new TransformStream<Uint8Array, Uint8Array>({
+      async transform(bytes, out) {
+        for (; bytes.length; bytes = bytes.subarray(BLOCK_BYTES)) {
+          out.enqueue(bytes.subarray(0, BLOCK_BYTES));
+          await sleep(BLOCK_MS);
+        }
+      },
+    });
+    return new Response(response.body?.pipeThrough(paced), response);
   }
 
   /** A page without a loader: leave for good where the site no longer has us. */
@@ -224,7 +244,7 @@ export function run(scope: Scope, config: WorkerConfig): void {
     if (!ownScope || orphaned) return;
     orphaned = true;
     try {
-      const { ok, status, headers } = await scope.fetch(scope.location.href, { method: "HEAD" });
+      const { ok, status, headers } = await scope.fetch(scope.location.href);
       // A site may answer whatever it does not know with its first page.
       const gone = ok
         ? !headers.get("content-type")?.includes("javascript")

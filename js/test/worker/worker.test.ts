@@ -231,7 +231,7 @@ describe("the worker", () => {
   });
 
   it("refuses to take the place of a site's own worker", async () => {
-    await expect(worker({ active: "/sw.js" }).install()).rejects.toThrow("site's own");
+    await expect(worker({ active: "/sw.js" }).install()).rejects.toThrow("not ours");
     await worker({ active: "/p2pcdn/worker.js" }).install();
   });
 
@@ -276,6 +276,32 @@ describe("a player whose page has no engine yet", () => {
     expect(begun[0]?.url).toBe(url);
     expect(new TextDecoder().decode(begun[0]?.bytes)).toBe("film bytes=0-196607");
     expect(asked).toEqual([]);
+  });
+
+  it("gets it in pieces that Chromium counts: an autoplay waits for five that came fast", async () => {
+    const film = (): Response =>
+      new Response(new Uint8Array(196_608).fill(7), {
+        status: 206,
+        headers: { "content-range": "bytes 0-196607/8285706" },
+      });
+    const { get, say } = worker({ film });
+    say({ p2pcdn: "hello", begin: [url] });
+    const answer = await get("/a.mp4", START);
+    const pieces: number[] = [];
+    let together = 0;
+    let due = false;
+    const reader = answer?.body?.getReader();
+    for (;;) {
+      const read = await reader?.read();
+      if (!read?.value) break;
+      pieces.push((read.value as Uint8Array).length);
+      // Each in a turn of its own: what is there at once is read at once.
+      if (due) together++;
+      due = true;
+      setTimeout(() => (due = false));
+    }
+    expect(pieces).toEqual(Array(6).fill(32_768));
+    expect(together).toBe(0);
   });
 
   it("gets what follows from the page, or from the network in the same kind of answer", async () => {
