@@ -18,6 +18,7 @@ from tests.servers.process import Missing, program
 
 def outcome(system: str, copies: float, first_ms: float | None, stalls: int = 0) -> Outcome:
     seen = Seen("chromium", first_ms=first_ms, ended=first_ms is not None, memory=20_000_000)
+    seen.playing_ms = first_ms
     seen.stalls = [{"at": 3, "seconds": 0.5, "ahead": 0}] * stalls
     seen.scripts = {}
     gone = Seen("chromium", killed=True)
@@ -45,6 +46,7 @@ def test_the_median_of_the_repetitions_is_judged() -> None:
         ("time to first frame, median", outcome("p2pcdn", 1, 401)),
         ("time to first frame, p95", outcome("p2pcdn", 1, 901)),
         ("time to first frame, median", outcome("p2pcdn", 1, None)),
+        ("time until it plays, median", outcome("p2pcdn", 1, 401)),
         ("viewers who did not see the end", outcome("p2pcdn", 1, None)),
         ("stalls, all viewers", outcome("p2pcdn", 1, 300, stalls=1)),
     ],

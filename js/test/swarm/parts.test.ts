@@ -120,6 +120,14 @@ describe("a player's clock", () => {
     nearly(left(player({ paused: true, ranges: [[0, 2]] })), 5);
     expect(left(player({ ended: true }), null)).toBe(Infinity);
   });
+  test("gives none to one that is about to begin by itself, or it would never", () => {
+    const starts = { autoplay: true, paused: true, readyState: 3 };
+    nearly(left(player({ ...starts, ranges: [[0, 2]] })), 2);
+    expect(needs(SIZE, [], 0, [player({ ...starts, ranges: [[0, 2]] })], 0).starving).toBe(false);
+    nearly(left(player({ ...starts, readyState: 4, ranges: [[0, 2]] })), 5);
+    // Somebody stopped it.
+    nearly(left(player({ ...starts, currentTime: 9, ranges: [[8, 11]] })), 5);
+  });
   test("lets a waiting reader have something now and then, however much is in hand", () => {
     const p = player({ ranges: [[0, 90]] });
     const { demands } = needs(1000, [{ at: 500, end: 1000, waiting: 0 }], 500, [p], 20);

@@ -191,6 +191,9 @@ def verdicts(scenario: str, results: Results) -> list[Verdict]:
     plain = found["first"].get("plain")
     if scenario in _COPIES and plain is not None:
         ask("first", plain + 100, " (plain + 100)")
+    plays = found["playing"].get("plain")
+    if scenario in _COPIES and plays is not None:
+        ask("playing", plays + 100, " (plain + 100)")
     ask("first95", found["first95"].get("p2pml"), " (as p2pml)")
     for key in _SMOOTH:
         ask(key, 0)
