@@ -369,10 +369,11 @@ class Loader {
       content = this.#engine.known(url);
       if (content) return content;
       if (performance.now() < (this.#absent.get(url) ?? 0)) return null;
-      content = await within(
-        this.#engine.content(url, this.#playlists.last),
-        Math.max(250, this.#waitMs),
-      );
+      const asked = this.#engine.content(url, this.#playlists.last);
+      content = await within(asked, Math.max(250, this.#waitMs));
+      // Who has something to play loses nothing by waiting longer. (The worker hears out 4 s.)
+      for (let more = 0; !content && more < 8 && this.#plays(url); more++)
+        content = await within(asked, 250);
     } catch {
       this.#why = "error";
     }
@@ -381,6 +382,10 @@ class Loader {
       this.#videos.set(this.#videos.has(url) ? url : presentation, this.#why ?? "no-manifest");
     }
     return content;
+  }
+
+  #plays(url: string): boolean {
+    return this.#players.playing(url).some(({ readyState }) => readyState > 2);
   }
 
   #bypass(url: string): void {
