@@ -28,6 +28,7 @@ export interface Playback {
   readonly ended: boolean;
   readonly readyState: number;
   readonly buffered: TimeRanges;
+  readonly played?: TimeRanges;
 }
 
 export interface ContentStats {

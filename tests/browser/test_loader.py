@@ -432,10 +432,12 @@ def test_who_has_something_to_play_waits_longer_for_a_slow_site(
     site: LoaderSite, visit: Visit
 ) -> None:
     """A crowd keeps the site busy: its films had better not be fetched past everybody, too."""
+    visitor = visit("chromium")
+    visitor.goto(site.page("/", VIDEO, begin=True))
+    visitor.wait_for("navigator.serviceWorker.controller")
     # Beyond the longest of four times the wait.
     site.manifest_s = 1.2
-    visitor = visit("chromium")
-    visitor.goto(site.page("/", VIDEO.replace("muted", "muted preload=auto"), begin=True))
+    visitor.goto(site.page("/again", VIDEO.replace("muted", "muted preload=auto"), begin=True))
     visitor.wait_for("v.readyState >= 3")
     visitor.wait_for("p2pcdn.stats().engine.contents.length")
     visitor.eval("v.play()")

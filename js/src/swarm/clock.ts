@@ -64,7 +64,7 @@ function leftOf(p: Playback, size: number): number {
   const ahead = playable(p, size);
   const pace = Math.max(0.1, Math.abs(p.playbackRate) || 1);
   // `autoplay` begins without a word as soon as the browser finds that enough comes.
-  const waits = p.autoplay && p.readyState < ENOUGH && !p.currentTime ? 0 : PAUSED_S;
+  const waits = p.autoplay && p.readyState < ENOUGH && !p.played?.length ? 0 : PAUSED_S;
   if (p.paused && !p.seeking) return p.readyState < CURRENT ? 0 : ahead / pace + waits;
   return p.seeking || p.readyState < FUTURE ? 0 : ahead / pace;
 }

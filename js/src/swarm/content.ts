@@ -50,6 +50,8 @@ const LONG_PAUSE_S = 60;
  */
 const EARLY_HORIZON_S = 4;
 const EARLY_GROWTH = 0.05;
+/** And so many segments, which may be long: each has to be here before its first byte is played. */
+const EARLY_SEGMENTS = 1;
 /** Segments that a source should have. */
 const WANTED = 32;
 const RECLAIM_S = 2;
@@ -527,9 +529,15 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
     if (now - this.playingAt > LONG_PAUSE_S) return [0, 0];
     const memory = (0.5 * this.env.store.limit) / bytesPerS;
     if (playing) this.playsSince ??= now;
-    // One file of many is small, and its player has a measure of its own.
-    const since = this.group || this.playsSince === undefined ? Infinity : now - this.playsSince;
-    const early = EARLY_HORIZON_S + EARLY_GROWTH * since ** 2;
+    const { playsSince: since } = this;
+    // One file of many is small, and its player has a measure of its own. Where there is nobody,
+    // nobody is kept busy.
+    const early =
+      since === undefined || this.group || !(linked || this.env.expecting(this))
+        ? Infinity
+        : EARLY_HORIZON_S +
+          EARLY_GROWTH * (now - since) ** 2 +
+          (EARLY_SEGMENTS * this.segmentBytes) / bytesPerS;
     const most = playing || !this.playbacks.size ? early : PAUSED_HORIZON_S;
     const linkless = !linked && this.env.loneCause(this) === "no-link";
     const origin = linkless ? LINKLESS_HORIZON_S : ORIGIN_HORIZON_S;

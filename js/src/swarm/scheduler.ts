@@ -124,8 +124,6 @@ const SHARED_RUN = 262144;
 const LONE_RUN = 2097152;
 const SHARED_RUN_S = 0.5;
 const LONE_RUN_S = 2;
-/** A request of one who is alone goes on so far beyond the horizon: not one for each segment. */
-const RUN_ON_S = 4;
 /**
  * How far beyond the first segment that nobody holds the swarm fetches: what the origin sends in
  * that time. A scarce origin's bytes go where they are needed first.
@@ -329,8 +327,7 @@ export function decide<F extends Flight>(
       const next = Math.min(s.size, stop + segmentBytes);
       const empty = s.gaps(seg).some(([a, b]) => a === stop && b === next);
       if (!empty || subtract([stop, next], flying)[0]?.[0] !== stop) break;
-      const reach = s.originHorizon + (lone ? RUN_ON_S : 0);
-      if (bulk || lone ? left(stop) > reach : !urgent(stop, segmentBytes)) break;
+      if (bulk || lone ? left(stop) > s.originHorizon : !urgent(stop, segmentBytes)) break;
       if (bulk && !lone && !entitled(seg)) break;
       if (!bulk && !lone && best(seg, segmentBytes, [])) break;
       stop = Math.min(next, most);

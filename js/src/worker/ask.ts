@@ -10,22 +10,22 @@ import {
   type FromWorker,
 } from "./protocol";
 
-/** Longest silence before the page's first word; longest wait for the head, and for an ALIVE after a PING. */
-export type Patience = readonly [firstMs: number, silenceMs: number];
-
 /**
  * Ask a page for a media request's answer.
  *
  * Resolves with null where the page says that it is not its business or says nothing; never
  * rejects. The body of the response is pulled: the page reads no further than the player does.
  *
+ * @param firstMs - Longest silence before the page's first word.
+ * @param silenceMs - Longest wait for the head, and for an ALIVE after a PING.
  * @param heard - Told whether the page spoke at all, also when it does so too late.
  */
 export function ask(
   client: Client,
   url: string,
   range: string | null,
-  [firstMs, silenceMs]: Patience,
+  firstMs: number,
+  silenceMs: number,
   heard: (spoke: boolean) => void,
 ): Promise<Response | null> {
   return new Promise((resolve) => {
@@ -50,7 +50,7 @@ export function ask(
       port.close();
     };
     const fail = (): void => {
-      stream?.error("silent");
+      stream?.error();
       resolve(null);
       stop();
     };

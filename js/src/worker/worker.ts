@@ -20,7 +20,7 @@ const SEGMENT = /^[^?#]*\.(ts|m4[sva]|mp[34]|cmf[va]|aac|ac3|web[ma])([?#]|$)/i;
 /** A live playlist must never be stale, and all are small. */
 const PLAYLIST = /\.(m3u8?|mpd)$/i;
 /** How a URL with ORIGIN_MARK ends, also behind a fragment of its own. */
-const MARK: typeof ORIGIN_MARK extends `#${infer Name}` ? Name : never = "p2pcdn";
+type Mark = typeof ORIGIN_MARK extends `#${infer Name}` ? Name : never;
 const PAGES = 64;
 /**
  * A page that has a loader is heard out, however busy it is: Chromium's player ends with an error
@@ -85,7 +85,7 @@ export function run(scope: Scope, config: WorkerConfig): void {
     const { active, waiting } = scope.registration;
     // Never take a scope from a site's own worker: a failed install leaves that one in place.
     if ([active, waiting].some((worker) => worker && !own(worker.scriptURL))) {
-      throw new Error("not ours");
+      throw new Error("taken");
     }
     // A navigation wakes the worker, without waiting for it: the page's video will want it soon.
     // Other requests need not even do that.
@@ -148,7 +148,7 @@ export function run(scope: Scope, config: WorkerConfig): void {
     const url = new URL(request.url);
     // What the engine asks of the origin must not come back to it, and a player that fails
     // through us tries without.
-    if (url.origin !== scope.location.origin || url.hash.endsWith(MARK)) return;
+    if (url.origin !== scope.location.origin || url.hash.endsWith("p2pcdn" satisfies Mark)) return;
     if (PLAYLIST.test(url.pathname)) return;
     if (!media) {
       const path = url.pathname.slice(prefix);
@@ -185,7 +185,8 @@ export function run(scope: Scope, config: WorkerConfig): void {
             client,
             url,
             range,
-            [known ? KNOWN_MS : UNKNOWN_MS, SILENCE_MS],
+            known ? KNOWN_MS : UNKNOWN_MS,
+            SILENCE_MS,
             (spoke) => {
               if (spoke) greet(page, client);
               else silent(page);
@@ -228,11 +229,18 @@ export function run(scope: Scope, config: WorkerConfig): void {
         while (page.loading) await moment();
         page.client?.postMessage({ p2pcdn: "begun", url, bytes } satisfies Begun, [bytes]);
       }, Boolean);
+    let room = BLOCK_BYTES;
     const paced = new TransformStream<Uint8Array, Uint8Array>({
       async transform(bytes, out) {
-        for (; bytes.length; bytes = bytes.subarray(BLOCK_BYTES)) {
-          out.enqueue(bytes.subarray(0, BLOCK_BYTES));
-          await sleep(BLOCK_MS);
+        while (bytes.length) {
+          if (!room) {
+            await sleep(BLOCK_MS);
+            room = BLOCK_BYTES;
+          }
+          const piece = bytes.subarray(0, room);
+          out.enqueue(piece);
+          room -= piece.length;
+          bytes = bytes.subarray(piece.length);
         }
       },
     });

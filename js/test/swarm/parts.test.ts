@@ -124,9 +124,11 @@ describe("a player's clock", () => {
     const starts = { autoplay: true, paused: true, readyState: 3 };
     nearly(left(player({ ...starts, ranges: [[0, 2]] })), 2);
     expect(needs(SIZE, [], 0, [player({ ...starts, ranges: [[0, 2]] })], 0).starving).toBe(false);
+    nearly(left(player({ ...starts, currentTime: 9, ranges: [[8, 11]] })), 2);
     nearly(left(player({ ...starts, readyState: 4, ranges: [[0, 2]] })), 5);
     // Somebody stopped it.
-    nearly(left(player({ ...starts, currentTime: 9, ranges: [[8, 11]] })), 5);
+    const played = { length: 1, start: () => 8, end: () => 9 };
+    nearly(left(player({ ...starts, played, currentTime: 9, ranges: [[8, 11]] })), 5);
   });
   test("lets a waiting reader have something now and then, however much is in hand", () => {
     const p = player({ ranges: [[0, 90]] });

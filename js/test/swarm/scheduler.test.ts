@@ -81,13 +81,6 @@ describe("a start", () => {
     const [first] = fromOrigin(run(state({ left: 0 })));
     expect(first![1] - first![0]).toBeGreaterThanOrEqual(20 * S);
   });
-  test("alone asks beyond a horizon that moves on, or each segment would be a request", () => {
-    const near = { originHorizon: 4, peerHorizon: 4 };
-    const [first] = fromOrigin(run(state({ left: 3.9, ...near })));
-    expect(first![1] - first![0]).toBeGreaterThanOrEqual(4 * 137_500);
-    expect(first![1] - first![0]).toBeLessThan(6 * 137_500);
-    expect(fromOrigin(run(state({ left: 4.1, ...near })))).toEqual([]);
-  });
   test("in the middle of a large segment asks from the player's byte on", () => {
     const big = state({ left: 0, at: 3 * S + 1000, expecting: true, segmentBytes: 16 * S });
     const gaps = (s: number): Span[] => [[s * 16 * S, (s + 1) * 16 * S]];

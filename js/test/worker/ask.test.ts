@@ -2,13 +2,13 @@
 import { afterEach, describe, expect, it } from "vitest";
 import type { Content } from "../../src/engine";
 import { Bridge, type BridgeHost } from "../../src/loader/bridge";
-import { ask, type Patience } from "../../src/worker/ask";
+import { ask } from "../../src/worker/ask";
 import type { Ask } from "../../src/worker/protocol";
 import { memoryContent, pattern } from "../support/bytes";
 
 const URL_ = "http://site/a.mp4";
-const PATIENT: Patience = [5000, 5000];
-const HASTY: Patience = [30, 30];
+const PATIENT: [number, number] = [5000, 5000];
+const HASTY: [number, number] = [30, 30];
 const ports: MessagePort[] = [];
 
 afterEach(() => {
@@ -41,7 +41,7 @@ function request(
   patience = PATIENT,
 ) {
   const spoken: boolean[] = [];
-  const response = ask(client, URL_, range, patience, (spoke) => spoken.push(spoke));
+  const response = ask(client, URL_, range, ...patience, (spoke) => spoken.push(spoke));
   return { response, spoken };
 }
 
@@ -141,7 +141,7 @@ describe("a media request", () => {
       before: () => new Promise((resolve) => setTimeout(resolve, 120)),
     });
     const { client } = page(content);
-    const patience: Patience = [5000, 40];
+    const patience: [number, number] = [5000, 40];
     const response = await request(client, null, patience).response;
     expect(
       Buffer.compare(Buffer.from((await response?.arrayBuffer()) ?? new ArrayBuffer(0)), bytes),
@@ -159,7 +159,7 @@ describe("a media request", () => {
       },
     };
     const response = await request(client, null, HASTY).response;
-    await expect(response?.arrayBuffer()).rejects.toThrow("silent");
+    await expect(response?.arrayBuffer()).rejects.toBeUndefined();
   });
 
   it.each(["short", "broken"])("breaks when the engine's bytes are %s", async (how) => {
