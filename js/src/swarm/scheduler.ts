@@ -342,11 +342,14 @@ export function decide<F extends Flight>(
     const [from, to] = span;
     const bytes = to - from;
     const need = left(Math.min(from, at));
+    // What comes before that byte is in no hurry, but belongs to what is near: until it is here,
+    // nothing of what peers sent is checked.
+    const near = left(at);
     const hurry = hurries(need, Math.min(bytes, SHARED_RUN));
     const cover = s.flights.filter((f) => f.from < to && end(f) > from);
     const open = subtract(span, flying);
     for (const [a, b] of open) {
-      const found = need <= s.peerHorizon ? best(segment, b - a, []) : null;
+      const found = near <= s.peerHorizon ? best(segment, b - a, []) : null;
       const limit = Math.max(0.7 * need, originEta(b - a) + PATIENCE_S);
       const soon = found && (hurry ? found[1] <= limit : found[1] <= Math.max(need, SOON_S));
       if (found && (soon || origin.retryAt > now)) askPeer(found[0], [a, b]);
@@ -367,7 +370,7 @@ export function decide<F extends Flight>(
         askOrigin(a, b, cause, false);
       } else if (s.originOnly(segment)) {
         askOrigin(a, b, "rejected", true);
-      } else if (need <= s.originHorizon && entitled(segment)) {
+      } else if (near <= s.originHorizon && entitled(segment)) {
         askOrigin(a, b, peers.length ? "seed" : "no-peer", true);
       }
     }
@@ -444,7 +447,7 @@ export function decide<F extends Flight>(
       if (a < at && at < b) {
         // The player entered in mid-segment: its part first, the rest for the check and for others.
         consider(seg, [at, b], at);
-        if (peers.length) consider(seg, [a, at], a);
+        if (peers.length) consider(seg, [a, at], at);
       } else if (b > at || peers.length) consider(seg, [a, b], at);
     }
   }

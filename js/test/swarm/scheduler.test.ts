@@ -94,6 +94,16 @@ describe("with time in hand", () => {
     expect(fromOrigin(actions)).toEqual([]);
     expect(fromPeers(actions)[0]).toEqual(["a", 0]);
   });
+  test("all of a segment that a player entered in the middle, however near the horizon", () => {
+    const near = { peerHorizon: 4, originHorizon: 4, left: 0, at: 3 * S + 32768 };
+    const asked = run(state({ ...near, peers: [peer("a", all)] }))
+      .flatMap((a) => (a.do === "peer" ? [a.span] : []))
+      .filter(([from]) => from < 4 * S);
+    expect(asked).toEqual([
+      [3 * S + 32768, 4 * S],
+      [3 * S, 3 * S + 32768],
+    ]);
+  });
   test("no more is asked of a peer than its pipe holds", () => {
     const actions = run(state({ peers: [peer("a", all, { room: 3 * S })] }));
     expect(fromPeers(actions)).toHaveLength(3);
