@@ -430,26 +430,6 @@ def test_a_film_that_proves_unsharable_when_it_has_begun_plays_on(
     assert site.direct("/media/a.mp4")
 
 
-@pytest.mark.parametrize("config", [Config(ice_servers=(), startup_wait=0.6)])
-def test_who_has_something_to_play_waits_longer_for_a_slow_site(
-    site: LoaderSite, visit: Visit
-) -> None:
-    """A crowd keeps the site busy: its films had better not be fetched past everybody, too."""
-    visitor = visit("chromium")
-    visitor.goto(site.page("/", VIDEO, begin=True))
-    visitor.wait_for("navigator.serviceWorker.controller")
-    # Beyond four times the usual wait, the longest; a player on a slow machine has its first frame
-    # by the end of that.
-    site.manifest_s = 2.6
-    visitor.goto(site.page("/again", VIDEO.replace("muted", "muted preload=auto"), begin=True))
-    visitor.wait_for("v.readyState >= 3")
-    visitor.wait_for("p2pcdn.stats().engine.contents.length")
-    visitor.eval("v.play()")
-    visitor.wait_for("v.currentTime > 0.3")
-    assert visitor.eval("p2pcdn.whyDirect(v.src)") is None
-    assert not site.direct("/media/a.mp4")
-
-
 @BROWSERS
 @pytest.mark.parametrize("how", ["the visitor", "the page"])
 def test_who_opted_out_gets_no_worker(kind: str, site: LoaderSite, visit: Visit, how: str) -> None:

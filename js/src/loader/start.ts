@@ -71,13 +71,6 @@ const SHOWN_MS = 150;
 const MOST_SHOWN_MS = 1000;
 /** A player that asks for more is about to show it: it asks as soon as it has read what it got. */
 const ASKED_MS = 50;
-/**
- * How long a manifest is waited for at most, as the worker hears a page out for 4 s; beyond the
- * usual wait in steps, while the player has so much in hand (it stops with up to 0.7 s left).
- */
-const MOST_WAIT_MS = 3500;
-const MORE_MS = 250;
-const SPARE_S = 1.5;
 /** Browsers end a worker that heard nothing for 30 s. */
 const ALIVE_MS = 15_000;
 
@@ -376,12 +369,10 @@ class Loader {
       content = this.#engine.known(url);
       if (content) return content;
       if (performance.now() < (this.#absent.get(url) ?? 0)) return null;
-      const asked = this.#engine.content(url, this.#playlists.last).then((c) => c ?? false);
-      const end = performance.now() + MOST_WAIT_MS;
-      let found = await within(asked, Math.min(MOST_WAIT_MS, Math.max(250, this.#waitMs)));
-      while (found === null && performance.now() < end && this.#spares(url))
-        found = await within(asked, MORE_MS);
-      if (found) content = found;
+      content = await within(
+        this.#engine.content(url, this.#playlists.last),
+        Math.max(250, this.#waitMs),
+      );
     } catch {
       this.#why = "error";
     }
@@ -390,14 +381,6 @@ class Loader {
       this.#videos.set(this.#videos.has(url) ? url : presentation, this.#why ?? "no-manifest");
     }
     return content;
-  }
-
-  /** Whether a player of this URL loses nothing by waiting for bytes a little longer. */
-  #spares(url: string): boolean {
-    return this.#players.playing(url).some(({ readyState, paused, buffered, currentTime }) => {
-      const ahead = buffered.length && buffered.end(buffered.length - 1) - currentTime;
-      return readyState > 2 && (paused || ahead > SPARE_S);
-    });
   }
 
   #bypass(url: string): void {
