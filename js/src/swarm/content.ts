@@ -2,7 +2,7 @@
 import type { Content, ContentStats, Playback } from "../engine";
 import { Assembly, ORIGIN, type Source, type Span } from "./assembly";
 import { Bits, runsOf } from "./bits";
-import { needs, type Read } from "./clock";
+import { needs, type Need, type Read } from "./clock";
 import type { Link, PeerFlight, Shared } from "./link";
 import type { Manifest } from "./manifest";
 import { Origin, OriginFlight, type Sink } from "./origin";
@@ -46,12 +46,11 @@ const LONG_PAUSE_S = 60;
 /**
  * What has just begun to play is fetched so many seconds ahead, and so many more with the square
  * of the seconds since: a crowd has other work in its first moments, and who leaves soon was
- * given little in vain.
+ * given little in vain. And one segment, which may be long: all of it has to be here before its
+ * first byte is played.
  */
 const EARLY_HORIZON_S = 4;
 const EARLY_GROWTH = 0.05;
-/** And so many segments, which may be long: each has to be here before its first byte is played. */
-const EARLY_SEGMENTS = 1;
 /** Segments that a source should have. */
 const WANTED = 32;
 const RECLAIM_S = 2;
@@ -522,7 +521,11 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
     return this.peers().some((p) => p.has(segment) && !p.silent && !p.refuses);
   }
 
-  private horizons(bytesPerS: number, playing: boolean, linked: number): [number, number] {
+  private horizons(
+    { bytesPerS, playing }: Need,
+    linked: number,
+    expecting: boolean,
+  ): [number, number] {
     const now = this.env.now();
     if (playing) this.playingAt = now;
     if (this.env.saveData()) return [SAVING_HORIZON_S, SAVING_HORIZON_S];
@@ -533,11 +536,9 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
     // One file of many is small, and its player has a measure of its own. Where there is nobody,
     // nobody is kept busy.
     const early =
-      since === undefined || this.group || !(linked || this.env.expecting(this))
+      since === undefined || this.group || !(linked || expecting)
         ? Infinity
-        : EARLY_HORIZON_S +
-          EARLY_GROWTH * (now - since) ** 2 +
-          (EARLY_SEGMENTS * this.segmentBytes) / bytesPerS;
+        : EARLY_HORIZON_S + EARLY_GROWTH * (now - since) ** 2 + this.segmentBytes / bytesPerS;
     const most = playing || !this.playbacks.size ? early : PAUSED_HORIZON_S;
     const linkless = !linked && this.env.loneCause(this) === "no-link";
     const origin = linkless ? LINKLESS_HORIZON_S : ORIGIN_HORIZON_S;
@@ -556,12 +557,12 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
     const now = this.env.now();
     const need = needs(this.size, this.reads, this.resume, [...this.playbacks.keys()], now);
     const peers = [...this.peers(), ...(this.env.store.disk?.tabs(this) ?? [])];
-    const [peerHorizon, originHorizon] = this.horizons(need.bytesPerS, need.playing, peers.length);
+    const expecting = this.env.expecting(this);
+    const [peerHorizon, originHorizon] = this.horizons(need, peers.length, expecting);
     if (!need.starving) {
       this.startRun = START_RUN;
       this.starvingSince = now;
     } else if (this.starvingSince === -Infinity) this.starvingSince = now;
-    const expecting = this.env.expecting(this);
     const { latency, rate, retryAt } = this.origin;
     const actions = decide(
       {

@@ -65,25 +65,25 @@ class Measure:
 
 
 _NEVER_MS = 1e9
-"""The time to the first frame of a viewer who never saw one."""
+"""The time to the first frame of a viewer who never saw one, or never saw it move."""
+
+
+def _times(key: str, name: str, pick: Callable[[Seen], float | None]) -> dict[str, Measure]:
+    def known(seen: Seen) -> float:
+        return pick(seen) or _NEVER_MS
+
+    return {
+        key: Measure(f"{name}, median", "ms", _pooled(known, median)),
+        f"{key}95": Measure(
+            f"{name}, p95", "ms", _pooled(known, lambda found: quantile(found, 0.95))
+        ),
+    }
+
+
 _MEASURES = {
     "copies": Measure("copies from the origin", "", _each(lambda o: o.copies), 2),
-    "first": Measure(
-        "time to first frame, median", "ms",
-        _pooled(lambda s: s.first_ms or _NEVER_MS, median),
-    ),
-    "first95": Measure(
-        "time to first frame, p95", "ms",
-        _pooled(lambda s: s.first_ms or _NEVER_MS, lambda found: quantile(found, 0.95)),
-    ),
-    "playing": Measure(
-        "time until it plays, median", "ms",
-        _pooled(lambda s: s.playing_ms or _NEVER_MS, median),
-    ),
-    "playing95": Measure(
-        "time until it plays, p95", "ms",
-        _pooled(lambda s: s.playing_ms or _NEVER_MS, lambda found: quantile(found, 0.95)),
-    ),
+    **_times("first", "time to first frame", lambda s: s.first_ms),
+    **_times("playing", "time until it plays", lambda s: s.playing_ms),
     "stalls": Measure(
         "stalls, all viewers", "", _each(lambda o: sum(len(s.stalls) for s in o.stayed))
     ),
@@ -188,12 +188,10 @@ def verdicts(scenario: str, results: Results) -> list[Verdict]:
         made.append(Verdict(measure.name, asked + why, _number(got, measure), reached))
 
     ask("copies", _COPIES.get(scenario))
-    plain = found["first"].get("plain")
-    if scenario in _COPIES and plain is not None:
-        ask("first", plain + 100, " (plain + 100)")
-    plays = found["playing"].get("plain")
-    if scenario in _COPIES and plays is not None:
-        ask("playing", plays + 100, " (plain + 100)")
+    for key in ("first", "playing"):
+        plain = found[key].get("plain")
+        if scenario in _COPIES and plain is not None:
+            ask(key, plain + 100, " (plain + 100)")
     ask("first95", found["first95"].get("p2pml"), " (as p2pml)")
     for key in _SMOOTH:
         ask(key, 0)
