@@ -10,12 +10,13 @@ from starlette.types import Message, Scope, Send
 
 from p2pcdn.media.ranges import RangePlan, content_length, plan_range
 from p2pcdn.media.types import media_type_of
-from p2pcdn.page.transform import PageTransform, plan
+from p2pcdn.page.transform import PageOptions, PageTransform, keeps_all, plan
 from p2pcdn.runtime import PATH_SAFE, Kind, Site, held, kind_of
 
 __all__ = ["Response"]
 
 _BODY = "http.response.body"
+_BODIES = frozenset({_BODY, "http.response.pathsend", "http.response.zerocopysend"})
 _FILE_CHUNK_BYTES = 64 * 1024
 
 
@@ -34,6 +35,8 @@ class Response:
 
     # Most responses need none of these: the class holds what they begin with.
     _start: Message | None = None
+    _options: PageOptions | None = None
+    """It calls itself a page, and what is to be done waits for its body."""
     _page: PageTransform | None = None
     _range: RangePlan | None = None
     _cut = False
@@ -66,6 +69,8 @@ class Response:
             if message["status"] == 304:
                 return self._page_start(message)
             return self._forward(message)
+        if self._options is not None:
+            return self._page_begins(message)
         if self._page is not None:
             return self._page_body(message)
         if self.sent >= 0:
@@ -75,26 +80,54 @@ class Response:
     # --- a page ------------------------------------------------------------------------
 
     async def _page_start(self, message: Message) -> None:
-        if not self._plan_page(message):
-            await self._forward(message)
-
-    def _plan_page(self, message: Message) -> bool:
-        scope = self._scope
         options = self._site.page_options(self._root)
         if options is None:
-            return False
+            await self._forward(message)
+            return
+        self._start = message
+        if any(name == b"content-length" for name, _ in message["headers"]):
+            self._options = options  # its body is there: more can be told with it
+        else:
+            await self._plan(options)
+
+    async def _plan(self, options: PageOptions) -> None:
+        """Decide about the page; the start of one that is none of ours leaves now."""
+        start = self._start
+        assert start is not None
+        scope = self._scope
         self._page = plan(
             method=scope["method"],
             page_url=f"{self._site_url()}{options.prefix}{self._target()}",
             request_headers=scope["headers"],
-            status=message["status"],
-            headers=[(bytes(name), bytes(value)) for name, value in message["headers"]],
+            status=start["status"],
+            headers=[(bytes(name), bytes(value)) for name, value in start["headers"]],
             options=options,
         )
         if self._page is None:
-            return False
-        self._start = message
-        return True
+            await self._send_start(None)
+
+    async def _page_begins(self, message: Message) -> None:
+        options, start = self._options, self._start
+        assert options is not None and start is not None
+        kind = message["type"]
+        if kind in _BODIES:
+            self._options = None
+            if (
+                kind == _BODY
+                and not message.get("more_body")
+                and type(body := message.get("body")) is bytes
+                and self._scope["method"] == "GET"
+                and keeps_all([(bytes(n), bytes(v)) for n, v in start["headers"]], body, options)
+            ):
+                await self._send_start(None)
+            else:
+                await self._plan(options)
+        if self._page is not None:
+            await self._page_body(message)
+        else:
+            # The page itself, or what its headers do not wait for: a push, a test client's debug
+            # information.
+            await self._forward(message)
 
     def _host(self) -> str:
         for name, value in self._scope["headers"]:

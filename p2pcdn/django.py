@@ -31,6 +31,7 @@ from p2pcdn.page.transform import (
     PageTransform,
     environ_headers,
     inbound_environ,
+    keeps_all,
     plan,
 )
 from p2pcdn.runtime import PATH_SAFE, Background, Kind, Site, held, hold, kind_of
@@ -132,25 +133,32 @@ class P2PCDNMiddleware:
         options = self.site.page_options(server_prefix)
         if options is None:
             return None
+        headers = list(response.items())
+        if (
+            request.method == "GET"
+            and not response.streaming
+            and keeps_all(headers, response.content, options)
+        ):
+            return None
         page = plan(
             method=request.method or "GET",
             page_url=f"{request.scheme}://{_host(request)}{options.prefix}{_target(request)}",
             request_headers=environ_headers(sent),
             status=response.status_code,
-            headers=list(response.items()),
+            headers=headers,
             options=options,
         )
         if page is None:
             return None
-        headers, carried = page.headers, None
+        changed, carried = page.headers, None
         if response.streaming:
             source = response.streaming_content
             rewrite = self._astream if response.is_async else self._stream
             response.streaming_content = rewrite(page, request, source)
         elif not page.bodyless:
-            headers, response.content = page.whole(response.content)
+            changed, response.content = page.whole(response.content)
             carried = self._note_seen(request, page)
-        _set_headers(response, headers)
+        _set_headers(response, changed)
         return carried
 
     def _stream(self, page: PageTransform, request: HttpRequest, source: Any) -> Iterator[bytes]:

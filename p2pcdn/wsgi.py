@@ -18,6 +18,8 @@ from p2pcdn.wsgi_response import Environ, Response, StartResponse, StrHeaders, p
 __all__ = ["WSGIMiddleware"]
 
 _METHODS = frozenset({"GET", "HEAD"})
+_AS_WRITTEN = frozenset({"Content-Type", "content-type"})
+"""By nearly all apps, which spares them a copy in lower case."""
 
 
 class WSGIMiddleware:
@@ -59,10 +61,10 @@ class WSGIMiddleware:
             nonlocal response, untouched
             if exc_info is None:
                 for name, value in headers:
+                    if name in _AS_WRITTEN and value in none_of_ours:
+                        untouched = True
+                        return start_response(status, headers)  # type: ignore[no-any-return]
                     if len(name) == 12 and name.lower() == "content-type":
-                        if value in none_of_ours:
-                            untouched = True
-                            return start_response(status, headers)  # type: ignore[no-any-return]
                         break
             elif untouched:
                 return start_response(status, headers, exc_info)  # type: ignore[no-any-return]

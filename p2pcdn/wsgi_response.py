@@ -12,8 +12,10 @@ from p2pcdn.media.ranges import RangePlan, content_length, plan_range, seek_ahea
 from p2pcdn.media.types import media_type_of
 from p2pcdn.page.transform import (
     WHOLE_BODY_BYTES,
+    PageOptions,
     PageTransform,
     environ_headers,
+    keeps_all,
     plan,
     to_str_headers,
 )
@@ -31,10 +33,13 @@ class Response:
 
     # Most responses need none of these: the class holds what they begin with.
     _head: tuple[str, StrHeaders, Any] | None = None
+    _options: PageOptions | None = None
+    """It calls itself a page, and what is to be done waits for its body."""
     _page: PageTransform | None = None
     _range: RangePlan | None = None
     _media_status = 0
     written: list[bytes] | None = None
+    _write: Callable[[bytes], object] | None = None
     untouched = False
     """Decided: the app's own iterable goes to the server."""
 
@@ -64,8 +69,9 @@ class Response:
                 write = self._start_page(status, headers, exc_info)
         if write is not None:
             return write  # type: ignore[no-any-return]
-        if self._page is not None:
-            self._page = self._head = None  # the app changed its mind (exc_info)
+        if self._page is not None or self._options is not None:
+            # The app changed its mind (exc_info).
+            self._page = self._options = self._head = None
         self._media_status = 0
         self._range = None
         self.untouched = True
@@ -77,11 +83,23 @@ class Response:
         return self._start_response(status, headers, exc_info)  # type: ignore[no-any-return]
 
     def _start_page(self, status: str, headers: StrHeaders, exc_info: Any) -> Any:
-        environ = self._environ
-        options = self._site.page_options(prefix(environ))
+        options = self._site.page_options(prefix(self._environ))
         if options is None:
             return None
-        page = plan(
+        if self._page is None:
+            self._options = options
+        else:  # its body has begun
+            page = self._plan(status, headers, options)
+            if page is None:
+                return None
+            self._page = page
+        self.untouched = False
+        self._head = (status, headers, exc_info)
+        return self._write_page
+
+    def _plan(self, status: str, headers: StrHeaders, options: PageOptions) -> PageTransform | None:
+        environ = self._environ
+        return plan(
             method=environ["REQUEST_METHOD"],
             page_url=f"{_site_url(environ)}{options.prefix}{_target(environ)}",
             request_headers=environ_headers(environ),
@@ -89,15 +107,15 @@ class Response:
             headers=headers,
             options=options,
         )
-        if page is None:
-            return None
-        self.untouched = False
-        self._page = page
-        self._head = (status, headers, exc_info)
-        return self._write_page
 
     def _write_page(self, data: bytes) -> None:
         """PEP 3333's imperative `write`: what it is given comes before the iterable."""
+        options, self._options = self._options, None
+        if options is not None:
+            self._is_changed(options, None)
+        if self._write is not None:
+            self._write(data)
+            return
         if self.written is None:
             self.written = []
         self.written.append(data)
@@ -135,16 +153,43 @@ class Response:
     def body(self, result: Iterable[bytes]) -> Iterable[bytes]:
         if self._media_status:
             return self._media(result)
+        options, self._options = self._options, None
+        if options is not None and not self._is_changed(options, result):
+            return result
         if self._page is not None:
             return _Body(self._page_body(result), result)
         return _Body(self._late(result), result)
+
+    def _is_changed(self, options: PageOptions, result: Iterable[bytes] | None) -> bool:
+        """Whether a page is to be treated; if not, its head has gone as it was.
+
+        Args:
+            options: The site's.
+            result: The body, if it is there.
+        """
+        assert self._head is not None
+        status, headers, exc_info = self._head
+        if not (
+            type(result) is list
+            and len(result) == 1
+            and type(result[0]) is bytes
+            and self._environ["REQUEST_METHOD"] == "GET"
+            and keeps_all(headers, result[0], options)
+        ):
+            self._page = self._plan(status, headers, options)
+            if self._page is not None:
+                return True
+        self._head = None
+        self.untouched = True
+        self._write = self._pass_on(status, headers, exc_info)
+        return False
 
     def _late(self, result: Iterable[bytes]) -> Iterator[bytes]:
         """A generator app calls `start_response` only when its first piece is asked for."""
         pieces = iter(result)
         first = next(pieces, b"")
         rest = _Joined(first, pieces)
-        if self._media_status or self._page is not None:
+        if self._media_status or self._options is not None or self._page is not None:
             yield from self.body(rest)
         else:  # untouched, or an app that never starts its response: the server tells it
             yield from rest

@@ -7,6 +7,7 @@ decoded it once more is refused, not repaired.
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from urllib.parse import quote, unquote_to_bytes
@@ -51,6 +52,7 @@ class MediaUrl:
         return f"{self.url}?{self.query}" if self.query else self.url
 
 
+@functools.lru_cache(maxsize=1024)
 def parse_target(target: str, *, mounts: tuple[str, ...] = ()) -> MediaUrl | Refusal:
     """Bring an absolute path with an optional query into its canonical form.
 

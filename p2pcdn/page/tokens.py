@@ -179,17 +179,20 @@ def _letters(place: int) -> bytes:
     return b"[%s%s]" % (letters, letters.upper())
 
 
-# Three sets of bytes tell most tags apart before the names are tried one by one.
+# Nearly all tags end at one of the sets, which are read, not looked at: an assertion costs more
+# than all three, and alternatives that begin with a set are passed over without a try. For the
+# rest the names are looked at from where they began.
 LOOK = re.compile(
-    rb"<(?:(?=%(near)s)(?!%(icon)s)(?:%(start)s)(?=[%(ws)s/>])|[!?]"
-    rb"|/(?=[^a-ru-zA-RU-Z])(?:(?:%(end)s)(?=[%(ws)s/>])|[^a-zA-Z]))"
+    rb"<(?:%(near)s(?<=(?!%(icon)s)(?=(?:%(start)s)[%(ws)s/>])...)|[!?]"
+    rb"|/[^a-ru-zA-RU-Z](?:(?<=(?=(?:%(end)s)[%(ws)s/>]).)|(?<=[^a-zA-Z])))"
     % {
         b"near": b"".join(map(_letters, range(3))),
         b"icon": _PLAIN_ICON,
         b"start": _one_of(_LOOK_AT_START),
         b"end": _one_of(_LOOK_AT_END),
         b"ws": _WS,
-    }
+    },
+    re.DOTALL,
 )
 """Where something may begin that is neither text nor a tag that `SKIP` skips, be it in a value."""
 

@@ -5,6 +5,7 @@ How an adapter uses it::
     environ = inbound_environ(environ, options)   # or inbound_headers(headers, options)
     ... call the app ...
     if status == 304 or is_candidate_type(content_type):
+        # one body, complete, after GET: keeps_all(...) first
         transform = plan(...)                     # None: hand the response through
     # one body, complete:      headers, body = transform.whole(body)
     # several chunks:          transform.headers; transform.feed(chunk)...; transform.close()
@@ -70,6 +71,7 @@ __all__ = [
     "inbound_environ",
     "inbound_headers",
     "is_candidate_type",
+    "keeps_all",
     "plan",
     "strip_etag_suffix",
     "tag_etag",
@@ -111,6 +113,9 @@ _TELLING = _FORBIDDING | {
     b"content-type",
 }  # fmt: skip
 _DROPPED = _BODY_DIGESTS | {b"accept-ranges"}
+# As either protocol writes them.
+_CHANGED = frozenset({"etag", b"etag", "content-encoding", b"content-encoding"})
+_CONTENT_LENGTH = frozenset({"content-length", b"content-length"})
 
 # WHATWG Encoding labels whose bytes `<` and `"` may be part of something else.
 _UNSAFE_CHARSETS = (
@@ -120,6 +125,29 @@ _UNSAFE_CHARSETS = (
 )  # fmt: skip
 _SAFE_UNICODE = ("unicode-1-1-utf-8", "unicode11utf8", "unicode20utf8")
 _CHARSET = re.compile(rb";[ \t]*charset[ \t]*=[ \t]*(?:\"([^\"]*)\"|([^; \t\",]*))", re.IGNORECASE)
+
+
+def keeps_all(headers: AnyHeaders, body: bytes, options: PageOptions) -> bool:
+    """Whether a page that is there as a whole keeps its headers and bytes, whatever `plan` says.
+
+    Most pages do: to ask this first spares them all the rest.
+
+    Args:
+        headers: Of the response, bytes or (WSGI) str.
+        body: The answer to a GET.
+        options: The site's.
+    """
+    if options.always_inject:
+        return False
+    for name, value in headers:
+        lower = name.lower()
+        if lower in _CHANGED:
+            return False
+        if lower in _CONTENT_LENGTH:
+            length = str(len(body))
+            if value != length and value != length.encode():
+                return False
+    return not has_video_end(body)
 
 
 def plan(

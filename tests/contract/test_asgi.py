@@ -79,6 +79,21 @@ def test_a_message_between_start_and_body_does_not_spoil_the_length(tmp_path: Pa
     assert debug in got
 
 
+def test_a_page_that_streams_and_is_none_of_ours_has_its_headers_at_once(tmp_path: Path) -> None:
+    opted_out = (b"cache-control", b"no-transform")
+    assert get(tmp_path, start(HTML, opted_out)) == [start(HTML, opted_out)]
+    parts = [start(HTML, opted_out, LENGTH), body(PAGE[:9], more=True), body(PAGE[9:])]
+    assert get(tmp_path, *parts) == parts
+
+
+def test_a_page_without_a_video_is_the_app_s_own(tmp_path: Path) -> None:
+    text = b"<!doctype html><head></head><p>No film here.</p>"
+    whole = [start(HTML, (b"content-length", b"%d" % len(text))), body(text)]
+    assert get(tmp_path, *whole) == whole
+    debug = {"type": "http.response.debug", "info": {}}
+    assert get(tmp_path, whole[0], debug, whole[1]) == [debug, *whole]
+
+
 @pytest.mark.parametrize("more", [True, False])
 @pytest.mark.parametrize("kind", [b"text/html", b"text/html; charset=utf-8"])
 @pytest.mark.parametrize("like", [memoryview, bytearray])

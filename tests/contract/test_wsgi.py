@@ -126,6 +126,58 @@ def test_an_app_that_never_starts_its_response_is_reported_by_its_server(tmp_pat
     assert b"".join(app(environ("/"), lambda *_: None)) == b""
 
 
+@pytest.mark.parametrize("ours", [True, False])
+def test_what_is_written_leaves_at_once_where_the_page_is_none_of_ours(
+    tmp_path: Path, ours: bool
+) -> None:
+    """PEP 3333's `write`: an app that streams with it waits for nobody, now or later."""
+    got: list[bytes] = []
+    marks: list[int] = []
+    headers = [("Content-Type", "text/html")]
+    if not ours:
+        headers.append(("Cache-Control", "no-transform"))
+
+    def app(env: dict[str, Any], start: Start) -> Iterator[bytes]:
+        write = start("200 OK", headers)
+        write(PAGE[:20])
+        marks.append(len(got))
+        yield PAGE[20:40]
+        write(PAGE[40:60])
+        yield PAGE[60:]
+
+    def start(status: str, headers: Any, exc_info: Any = None) -> Any:
+        return got.append
+
+    called = P2PCDN(app, data_dir=str(tmp_path))
+    for piece in called(environ("/"), start):
+        got.append(piece)
+    assert (b"".join(got) == PAGE) is not ours
+    assert b"".join(got).replace(b"data-src", b"src").count(b"/film.mp4") >= 1
+    assert marks == [0 if ours else 1]
+
+
+def test_an_app_that_changes_its_mind_before_its_page_has_left_is_heard(tmp_path: Path) -> None:
+    """With exc_info, from a page to another page, and to what is none of ours."""
+    page = [("Content-Type", "text/html"), ("Content-Length", str(len(PAGE)))]
+    json = [("Content-Type", "application/json")]
+
+    def app(env: dict[str, Any], start: Start) -> Iterable[bytes]:
+        start("200 OK", [("Content-Type", "text/html"), ("X-Void", "1")])
+        try:
+            raise OSError("the database is gone")
+        except OSError:
+            start("500 Sorry", page if env["PATH_INFO"] == "/page" else json, sys.exc_info())
+        return [PAGE if env["PATH_INFO"] == "/page" else b"{}"]
+
+    called = P2PCDN(app, data_dir=str(tmp_path))
+    for path, sent in (("/page", b"Content-Type"), ("/json", b"{}")):
+        calls: list[tuple[Any, ...]] = []
+        body = b"".join(called(environ(path), lambda *call, calls=calls: calls.append(call)))
+        assert [call[0] for call in calls] == ["500 Sorry"]
+        assert "X-Void" not in dict(calls[0][1])
+        assert body == sent if path == "/json" else body.startswith(b"<!doctype html>")
+
+
 @pytest.mark.parametrize("length", ["\u00b2", "-1", "9" * 5000, "0" * 5000 + "7", "1e9"])
 def test_a_length_that_is_no_number_is_refused(tmp_path: Path, length: str) -> None:
     started: list[str] = []

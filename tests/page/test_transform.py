@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import logging
 import zlib
@@ -20,6 +21,7 @@ from p2pcdn.page.transform import (
     inbound_environ,
     inbound_headers,
     is_candidate_type,
+    keeps_all,
     plan,
     strip_etag_suffix,
     tag_etag,
@@ -52,6 +54,38 @@ def planned(
         headers=list(headers),
         options=options,
     )
+
+
+TEXT = b"<!doctype html><head></head><p>No film here.</p>"
+
+
+@pytest.mark.parametrize("written", [lambda headers: headers, to_str_headers])
+@pytest.mark.parametrize(
+    ("headers", "body", "keeps"),
+    [
+        ([HTML], TEXT, True),
+        ([HTML, (b"Content-Length", b"%d" % len(TEXT))], TEXT, True),
+        ([HTML, (b"Content-Length", b"7")], TEXT, False),
+        ([HTML, (b"ETag", b'"a"')], TEXT, False),
+        ([HTML, (b"Content-Encoding", b"gzip")], TEXT, False),
+        ([HTML], PAGE, False),
+        ([HTML], PAGE.replace(b"</video", b"</viDeO"), False),
+        ([HTML], b"", True),
+    ],
+)
+def test_a_whole_page_that_keeps_all_is_told_without_a_plan(
+    written: Any, headers: Headers, body: bytes, keeps: bool
+) -> None:
+    assert keeps_all(written(headers), body, OPTIONS) is keeps
+    always = dataclasses.replace(OPTIONS, always_inject=True)
+    assert keeps_all(written(headers), body, always) is False
+    if keeps:  # the plan would have said the same
+        changed, out = page(*headers[1:]).whole(body)
+        assert out == body
+        assert {n.lower(): v for n, v in changed} == {
+            **{n.lower(): v for n, v in headers},
+            b"content-length": b"%d" % len(body),
+        }
 
 
 def page(*headers: tuple[bytes, bytes], **more: Any) -> PageTransform:
