@@ -3,7 +3,7 @@
  * ours and no page ever sees. (What crosses between the built files keeps its name.)
  */
 const NAMES = `
-  answer answered asked askedAt attempt available awaited backlog backlogThen batch blame
+  answer answered asked askedAt attempt available awaited backlog backlogThen batch began blame
   break budget budgetAt bulk busyFor busyUntil byCause byKey bypass bytesPerS capKiB cause check
   checking claimedAt claims congestedAt connect connecting counts dataAt deafUntil demands deps
   describe detach detachAll disk distance distrust doubted drop dueAt early enter evict evicted
@@ -13,7 +13,7 @@ const NAMES = `
   latency liars list listener listeners loneCause lostAt made makeRoom making markAt markBytes
   maxAge mayUpload measure measured most named namer need noStore note number offer offered offset
   opened openedAt orders originHorizon originOnly outlets over parts peerHorizon pingedAt pings
-  playbacks played playingAt playlists poke pokeAll poked post posted postIn posting progressAt
+  playbacks playingAt playlists poke pokeAll poked post posted postIn posting progressAt
   prune pump queued quiet rate reads ready refuses remote remotes renewAt resume retryAt room runs
   sampledAt segment segmentAt segmentBytes sentSince sequential serve served shares shelves shunned
   shuns silenceMs silent since sink socketWorks span spend stale stalled startRun starving

@@ -73,8 +73,11 @@ export interface Engine {
   content(url: string, playlists?: readonly string[]): Promise<Content | null>;
   /** What is known without asking: a content already opened. */
   known(url: string): Content | null;
-  /** The beginning of a video, which the worker had from the origin before we were here. */
-  begun?(url: string, bytes: Uint8Array): void;
+  /**
+   * Bytes of a video from `at` on, which its player had from the origin before we were here, or
+   * before we knew its content: kept until we do.
+   */
+  begun?(url: string, bytes: Uint8Array, at: number): void;
   stats(): EngineStats;
   /** Send a report with what goes to the coordinator anyway; true: it will. */
   report?(report: object): boolean | undefined;

@@ -202,6 +202,34 @@ def test_the_manifest_never_comes(proxy: Proxy, watch: Watcher) -> None:
     assert rule.hits >= 1
 
 
+@pytest.mark.parametrize("kind", ["chromium", slow("firefox")])
+@pytest.mark.parametrize("rate", [1, slow(4)])
+def test_a_film_whose_hashes_take_their_time_is_shared_from_then_on(
+    kind: str, rate: float, site: Site, watch: Watcher
+) -> None:
+    """Its player gets the network's bytes in parts until they are there, and waits for nothing; it
+    has all of the film to give away then."""
+    proxy = site("starlette-uvicorn", ready=("watch/long", "long.mp4"))
+    rule = proxy.delay(r"/manifest\?", 8)
+    first = watch(proxy, kind).open("watch/long").shared().play(rate).until(4 * rate)
+    assert first.why() == "no-manifest"
+    assert first.eyes["waiting"] == []
+    first.visitor.wait_for("p2pcdn.whyDirect(player.currentSrc) === null")
+    first.until(10 * rate)
+    proxy.remove(rule)
+    first.play(8).end()
+    first.no_error()
+    first.delivered("long.mp4", whole=False)
+    assert first.eyes["waiting"] == []
+    sent = proxy.sent(r"/media/long\.mp4")
+    whole = (media.folder() / "long.mp4").stat().st_size
+    assert sent < 1.1 * whole, "parts were fetched again by the engine"
+    second = watch(proxy).open("watch/long").shared().play(2).end()
+    second.no_error()
+    second.delivered("long.mp4")
+    assert proxy.sent(r"/media/long\.mp4") - sent < 0.2 * whole
+
+
 def test_a_manifest_with_wrong_hashes_never_breaks_the_video(proxy: Proxy, watch: Watcher) -> None:
     def wrong(body: bytes) -> bytes:
         manifest = json.loads(body)

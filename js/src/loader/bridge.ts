@@ -1,4 +1,4 @@
-import type { Content } from "../engine";
+import { ORIGIN_MARK, type Content } from "../engine";
 import {
   ALIVE,
   CANCEL,
@@ -15,10 +15,18 @@ import { part } from "./range";
 
 /** Pieces larger than this are cut: the worker pulls by piece, and a seek should cost little. */
 const PIECE_BYTES = 256 * 1024;
+/** Less than the silence that the worker bears. */
+const ALIVE_MS = 1500;
 
 export interface BridgeHost {
-  /** The content behind a URL, or null where the network shall answer. */
-  content(url: string): Promise<Content | null>;
+  /**
+   * The content behind a URL, or null where the network shall answer. A number where that is not
+   * known yet and its player needs bytes: so many of the network's pass through us, and it asks
+   * again.
+   */
+  content(url: string): Promise<Content | null | number>;
+  /** Bytes of a resource from `at` on have passed. */
+  through(url: string, bytes: Uint8Array, at: number): void;
   /** The network answers this one. */
   passed(url: string): void;
   /** An answer's bytes begin to be read. */
@@ -59,7 +67,8 @@ class Answer {
   readonly #host: BridgeHost;
   readonly #done: () => void;
   readonly #abort = new AbortController();
-  #content: Content | undefined;
+  /** Its head has gone out. */
+  #begun = false;
   #pieces: AsyncIterator<Uint8Array, void> | undefined;
   #rest: Uint8Array = new Uint8Array(0);
   #offset = 0;
@@ -86,7 +95,7 @@ class Answer {
     if (this.#abort.signal.aborted) return;
     if (word !== CANCEL) this.#say(word);
     // Before it has a head the worker cancels only what it can wait for no longer.
-    if (!this.#content) this.#host.passed(this.url);
+    if (!this.#begun) this.#host.passed(this.url);
     this.#abort.abort();
     this.#done();
     // Closing at once could overtake the last word in some browsers.
@@ -100,38 +109,102 @@ class Answer {
   }
 
   async #start(range: string | null): Promise<void> {
+    const { signal } = this.#abort;
+    // The worker takes a page for gone that says nothing.
+    const alive = setInterval(() => {
+      this.#say(ALIVE);
+    }, ALIVE_MS);
     try {
       const content = await this.#host.content(this.url);
+      if (typeof content === "number") {
+        await this.#pass(range, content);
+        return;
+      }
       const what = content && part(range, content.size, content.type);
-      if (this.#abort.signal.aborted) return;
+      if (signal.aborted) return;
       if (!content || !what) {
         this.end(NOT_MINE);
         return;
       }
-      this.#offset = what.start;
-      this.#end = what.end;
-      this.#content = content;
-      this.#say({ status: what.status, headers: what.headers, body: what.status !== 416 });
+      this.#begin(what.start, what.end, what.status, what.headers);
       if (what.status === 416) this.end(CANCEL);
       else {
         this.#host.opened(this.url, content);
+        this.#pieces = content.read(what.start, what.end, signal)[Symbol.asyncIterator]();
         void this.#next();
       }
     } catch {
       this.end(NOT_MINE);
+    } finally {
+      clearInterval(alive);
+    }
+  }
+
+  #begin(start: number, end: number, status: number, headers: Record<string, string>): void {
+    this.#begun = true;
+    this.#offset = start;
+    this.#end = end;
+    this.#say({ status, headers, body: status !== 416 });
+  }
+
+  /** Answers with some of the network's bytes. */
+  async #pass(range: string | null, bytes: number): Promise<void> {
+    const { signal } = this.#abort;
+    const [, first = "", last = ""] = /^bytes=(\d+)-(\d*)$/.exec(range ?? "") ?? [];
+    if (first !== "") {
+      const to = last === "" ? String(Number(first) + bytes - 1) : last;
+      const { status, body, headers } = await fetch(this.url + ORIGIN_MARK, {
+        headers: { Range: `bytes=${first}-${to}` },
+        redirect: "error",
+        signal,
+      });
+      const type = headers.get("content-type");
+      const found = headers.get("content-range");
+      const [, start, end] = /^bytes (\d+)-(\d+)\/\d+$/.exec(found ?? "") ?? [];
+      if (status === 206 && body && type && found && start === first && Number(end) <= Number(to)) {
+        const [at, stop] = [Number(start), Number(end) + 1];
+        this.#pieces = this.#through(body.getReader(), at, stop);
+        this.#begin(at, stop, status, {
+          "Content-Type": type,
+          "Content-Range": found,
+          "Content-Length": String(stop - at),
+          "Accept-Ranges": "bytes",
+        });
+        void this.#next();
+        return;
+      }
+      void body?.cancel();
+    }
+    this.end(NOT_MINE);
+  }
+
+  async *#through(
+    reader: ReadableStreamDefaultReader<Uint8Array>,
+    at: number,
+    end: number,
+  ): AsyncGenerator<Uint8Array, void> {
+    const all = new Uint8Array(end - at);
+    let count = 0;
+    while (count < all.length) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      const bytes = value.subarray(0, all.length - count);
+      all.set(bytes, count);
+      count += bytes.length;
+      // Before its last piece: the player may ask for what follows as soon as it has that.
+      if (count === all.length) this.#host.through(this.url, all, at);
+      yield bytes;
     }
   }
 
   async #next(): Promise<void> {
     const { signal } = this.#abort;
-    const content = this.#content;
-    if (signal.aborted || !content) return;
+    if (signal.aborted || !this.#pieces) return;
     let waiting = true;
     const stall = setTimeout(() => {
       this.#host.stalled(this.url, this.#offset, () => waiting && !signal.aborted);
     }, this.#host.stallMs);
     try {
-      this.#pieces ??= content.read(this.#offset, this.#end, signal)[Symbol.asyncIterator]();
       while (!this.#rest.length && this.#offset < this.#end) {
         const next: IteratorResult<Uint8Array, void> = await this.#pieces.next();
         // An engine that ends early must not look like a whole resource to the player.

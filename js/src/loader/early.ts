@@ -1,8 +1,5 @@
 import { STORED_KEY } from "../engine";
-import { manifestUrl } from "../swarm/manifest";
-
-/** What has not come by then is asked for again. */
-const PATIENCE_MS = 4000;
+import { manifestUrl, PATIENCE_MS } from "../swarm/manifest";
 
 /** URLs of which the beginning is stored in this browser, line by line. */
 export function stored(): string {

@@ -8,7 +8,7 @@ import {
   type EngineStats,
 } from "../engine";
 import { sendReports } from "../report";
-import { within } from "../within";
+import { sleep, within } from "../within";
 import type { Ask, Begun, Note } from "../worker/protocol";
 import { Bridge } from "./bridge";
 import { Control } from "./control";
@@ -71,6 +71,20 @@ const SHOWN_MS = 150;
 const MOST_SHOWN_MS = 1000;
 /** A player that asks for more is about to show it: it asks as soon as it has read what it got. */
 const ASKED_MS = 50;
+/**
+ * While a manifest is on its way a player that has less than so much in hand gets a part of the
+ * network's bytes; who has more, or nothing to hurry for, waits. It is more with every second, as a
+ * player without us would have more in hand by then.
+ */
+const LOW_S = 1;
+const LOW_GROWTH = 0.5;
+/** A moment for an engine to start, and for a player to see what it got; not for who has less. */
+const GRACE_MS = 250;
+const LEAST_S = 0.35;
+const LONG_MS = 30_000;
+const LOOK_MS = 50;
+const PART_BYTES = 196_608;
+const MOST_PART_BYTES = 16 * PART_BYTES;
 /** Browsers end a worker that heard nothing for 30 s. */
 const ALIVE_MS = 15_000;
 
@@ -95,6 +109,8 @@ class Loader {
   readonly #served = new Set<string>();
   readonly #bypassed = new Set<string>();
   readonly #probing = new Set<string>();
+  /** Players that get parts of the network's bytes since when, and how large ones. */
+  readonly #parts = new Map<string, { since: number; bytes: number }>();
   /** URLs whose players need no engine yet: the worker gives them their beginning. */
   readonly #beginning = new Set<string>();
   readonly #stored = stored();
@@ -127,16 +143,17 @@ class Loader {
         const [player] = this.#players.playing(url);
         if (this.#shown && player?.readyState) await within(this.#shown, ASKED_MS);
         this.#shown = undefined;
-        return this.#content(url, this.#playlists.last.pop());
+        return this.#answer(url, this.#playlists.last.pop());
+      },
+      through: (url, bytes, at) => {
+        void this.#begun(url, bytes, at);
       },
       // Bytes of ours must not meet the network's in one player, see the worker.
       passed: (url) => {
         if (this.#players.playing(url)[0]) this.#bypassed.add(url);
       },
       opened: (url, content) => {
-        this.#served.add(url);
-        this.#videos.set(url, null);
-        this.#players.attach(url, content);
+        this.#opened(url, content);
       },
       stalled: (url, offset, still) => void this.#probe(url, offset, still),
     });
@@ -335,7 +352,7 @@ class Loader {
     workers?.addEventListener("message", ({ data, ports }: MessageEvent<Word>) => {
       const [port] = ports;
       if (data?.p2pcdn === "ask" && port) this.#bridge.answer(data as Ask, port);
-      else if (data?.p2pcdn === "begun") void this.#begun(data);
+      else if (data?.p2pcdn === "begun") void this.#begun(data.url, new Uint8Array(data.bytes), 0);
     });
     workers?.startMessages();
     setInterval(() => {
@@ -349,8 +366,18 @@ class Loader {
     });
   }
 
-  async #begun({ url, bytes }: Begun): Promise<void> {
-    if (await this.#content(url)) this.#engine?.begun?.(url, new Uint8Array(bytes));
+  async #begun(url: string, bytes: Uint8Array, at: number): Promise<void> {
+    const content = await this.#content(url);
+    if (!content) return;
+    this.#engine?.begun?.(url, bytes, at);
+    // A player that has read ahead may ask for nothing any more.
+    if (this.#parts.has(url)) this.#opened(url, content);
+  }
+
+  #opened(url: string, content: Content): void {
+    this.#served.add(url);
+    this.#videos.set(url, null);
+    this.#players.attach(url, content);
   }
 
   // --- contents ---------------------------------------------------------------------------
@@ -369,18 +396,47 @@ class Loader {
       content = this.#engine.known(url);
       if (content) return content;
       if (performance.now() < (this.#absent.get(url) ?? 0)) return null;
-      content = await within(
-        this.#engine.content(url, this.#playlists.last),
-        Math.max(250, this.#waitMs),
-      );
+      content = await this.#engine.content(url, this.#playlists.last);
     } catch {
       this.#why = "error";
     }
-    if (!content) {
-      this.#absent.set(url, performance.now() + ABSENT_MS);
-      this.#videos.set(this.#videos.has(url) ? url : presentation, this.#why ?? "no-manifest");
-    }
+    if (!content) this.#lacks(url, presentation);
     return content;
+  }
+
+  #lacks(url: string, presentation = url): void {
+    this.#absent.set(url, performance.now() + ABSENT_MS);
+    this.#videos.set(this.#videos.has(url) ? url : presentation, this.#why ?? "no-manifest");
+  }
+
+  /**
+   * What the worker is answered. While a content is not known: for a player that cannot wait for it
+   * any longer how many of the network's bytes it gets; nothing of ours for a script.
+   */
+  async #answer(url: string, presentation?: string): Promise<Content | null | number> {
+    const content = this.#content(url, presentation);
+    const [player] = this.#players.playing(url);
+    if (!player) {
+      const found = await within(content, Math.max(GRACE_MS, this.#waitMs));
+      if (!found) this.#lacks(url, presentation);
+      return found;
+    }
+    const part = this.#parts.get(url) ?? { since: performance.now(), bytes: 0 };
+    for (let waited = 0; waited < LONG_MS; waited += LOOK_MS) {
+      const found = await Promise.race([content, sleep(LOOK_MS)]);
+      if (found !== undefined) return found;
+      const low = LOW_S + (LOW_GROWTH * (performance.now() - part.since)) / 1000;
+      if (player.played.length && hurries(player, LEAST_S)) {
+        // It had too little the last time.
+        part.bytes = Math.min(2 * part.bytes, MOST_PART_BYTES);
+        break;
+      }
+      if (waited >= GRACE_MS && hurries(player, low)) break;
+    }
+    part.bytes ||= PART_BYTES;
+    this.#parts.set(url, part);
+    this.#videos.set(url, "no-manifest");
+    return part.bytes;
   }
 
   #bypass(url: string): void {
@@ -421,4 +477,15 @@ function shown(player: HTMLVideoElement, slowMs: number): Promise<unknown> {
     }),
     Math.max(SHOWN_MS, Math.min(slowMs, MOST_SHOWN_MS)),
   );
+}
+
+/** Whether a player needs bytes now: it cannot show the next frames, or not for long. */
+function hurries(player: HTMLMediaElement, low: number): boolean {
+  const { readyState, paused, autoplay, played, buffered, currentTime, playbackRate } = player;
+  if (readyState < 3) return true;
+  if (paused) return autoplay && readyState < 4 && !played.length;
+  for (let i = 0; i < buffered.length; i++)
+    if (buffered.start(i) <= currentTime && currentTime < buffered.end(i))
+      return buffered.end(i) - currentTime < low * playbackRate;
+  return true;
 }

@@ -85,7 +85,7 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
   private readonly causes = new Map<Assembly, string>();
   private readonly failures = new Map<number, number>();
   private readonly reads: Read[] = [];
-  private readonly playbacks = new Map<Playback, { played: boolean; stalled: boolean }>();
+  private readonly playbacks = new Map<Playback, { began: boolean; stalled: boolean }>();
   private readonly since = new Map<number | string, number>();
   private readonly listeners = new Set<() => void>();
   private readonly counts = { peers: 0, origin: 0, uploaded: 0, rejected: 0, stalls: 0 };
@@ -94,7 +94,7 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
   private readonly unhave = new Set<number>();
   private telling = false;
   private resume = 0;
-  private played = false;
+  private began = false;
   private startRun = START_RUN;
   private starvingSince = -Infinity;
   private playingAt = 0;
@@ -142,7 +142,7 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
           read.waiting = null;
           read.at += piece.length;
           this.resume = read.at;
-          if (!this.playbacks.size) this.played = true;
+          if (!this.playbacks.size) this.began = true;
           yield piece;
         } else if (this.closed) {
           throw new Error("p2pcdn: closed");
@@ -171,7 +171,7 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
   }
 
   attach(playback: Playback): () => void {
-    this.playbacks.set(playback, { played: false, stalled: false });
+    this.playbacks.set(playback, { began: false, stalled: false });
     this.poke();
     return () => {
       this.playbacks.delete(playback);
@@ -248,8 +248,8 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
   }
 
   /** What the origin has sent without being asked by us. */
-  begun(bytes: Uint8Array): void {
-    this.write(0, bytes, ORIGIN, "first");
+  begun(bytes: Uint8Array, at: number): void {
+    this.write(at, bytes, ORIGIN, "first");
     this.poke();
   }
 
@@ -287,8 +287,8 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
     this.origin.tick();
     for (const [p, state] of this.playbacks) {
       const ready = p.readyState >= 3;
-      if (ready) state.played = this.played = true;
-      const stalled = state.played && !ready && !p.paused && !p.seeking && !p.ended;
+      if (ready) state.began = this.began = true;
+      const stalled = state.began && !ready && !p.paused && !p.seeking && !p.ended;
       if (stalled && !state.stalled) this.counts.stalls++;
       state.stalled = stalled;
     }
@@ -578,7 +578,7 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
         origin: { latency, rate, retryAt },
         expecting,
         starving: need.starving,
-        fresh: !this.played,
+        fresh: !this.began,
         startRun: this.startRun,
         peerHorizon,
         originHorizon,

@@ -3,10 +3,11 @@ import type { LoaderConfig } from "../config";
 import { Client } from "../coordinator/client";
 import { signal, sources, type Incoming } from "../coordinator/messages";
 import type { Content, Engine, EngineStats } from "../engine";
+import { sleep } from "../within";
 import { runsOf } from "./bits";
 import { SwarmContent, type Env } from "./content";
 import { Links } from "./links";
-import { askManifest, sleep, type Answer, type Manifest } from "./manifest";
+import { askManifest, type Answer, type Manifest } from "./manifest";
 import { Store, type Disk } from "./store";
 import { Uploader } from "./uploader";
 import { PEERS, type Run } from "./wire";
@@ -581,8 +582,8 @@ export function createEngine(
   return {
     content,
     known: (url) => known(plain(url)) ?? null,
-    begun: (url, bytes) => {
-      void content(url, playlists).then((c) => (c as SwarmContent | null)?.begun(bytes));
+    begun: (url, bytes, at) => {
+      void content(url, playlists).then((c) => (c as SwarmContent | null)?.begun(bytes, at));
     },
     stats(): EngineStats {
       return {

@@ -1,4 +1,5 @@
 /** What the origin says of a content (Python twin: p2pcdn/web/manifest.py). */
+import { sleep } from "../within";
 import { MAX_SEGMENTS } from "./wire";
 
 /** Who shares a presentation: found once, not once a segment. */
@@ -33,13 +34,15 @@ export interface Manifest {
 export type Answer = Manifest | number;
 
 const MAX_SEGMENT_BYTES = 1 << 26;
-/** Long enough for a slow site, short enough not to keep a video from starting. */
-const PATIENCE_MS = 4000;
+/** Nobody waits for it: a player that needs bytes gets the network's. */
+export const PATIENCE_MS = 20_000;
 /** What cannot be shared will hardly be sharable soon. */
 const REFUSED_S = 60;
 const FAILED_S = 5;
-/** A first visitor of a new video waits that long for its hashes: then the swarm has a source. */
-const MAKING_MS = 1200;
+/** So long a new video's hashes are asked for: with them its first visitor becomes a source. */
+const MAKING_MS = 30_000;
+/** Often at first, when the swarm would soon have a source. */
+const SOON_MS = 1200;
 
 /** Where the manifest of an absolute media URL is asked for. */
 export function manifestUrl(
@@ -55,8 +58,6 @@ export function manifestUrl(
   question.search = asked.toString();
   return question.href;
 }
-
-export const sleep = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));
 
 /** Asks for the manifest of an absolute media URL. Never rejects. */
 export async function askManifest(
@@ -77,7 +78,8 @@ export async function askManifest(
     const body = (await response.json()) as Record<string, unknown>;
     if (response.status === 200) return parseManifest(body) ?? REFUSED_S;
     const after = Number(body.retry_after);
-    const pause = Math.min(after * 1000, 250);
+    const soon = until - performance.now() > MAKING_MS - SOON_MS;
+    const pause = Math.min(after, soon ? 0.25 : 1) * 1000;
     if (after > 0 && performance.now() + after * 1000 < until) {
       await sleep(pause);
       return await askManifest(fetch, base, url, peer, playlists, until);

@@ -1,8 +1,8 @@
 /* eslint @typescript-eslint/restrict-template-expressions: ["error", { "allowNumber": true }] */
 /** Byte ranges from the site's own route, which always stays a working source. */
 import { ORIGIN_MARK } from "../engine";
+import { sleep } from "../within";
 import { ORIGIN, type Span } from "./assembly";
-import { sleep } from "./manifest";
 import type { Flight } from "./scheduler";
 
 export class OriginFlight implements Flight {

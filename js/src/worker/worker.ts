@@ -1,4 +1,5 @@
 import type { ORIGIN_MARK } from "../engine";
+import { sleep } from "../within";
 import { ask } from "./ask";
 import type { Begun, Note } from "./protocol";
 import type { Client, FetchEvent, InstallEvent, Scope } from "./scope";
@@ -52,7 +53,6 @@ interface Page {
   readonly made: Set<string>;
 }
 
-const sleep = (ms: number): Promise<unknown> => new Promise((done) => setTimeout(done, ms));
 const moment = (): Promise<unknown> => sleep(HELLO_MS);
 
 /**

@@ -3,7 +3,7 @@ import { beforeEach, expect, test } from "vitest";
 import { Bits } from "../../src/swarm/bits";
 import type { Link } from "../../src/swarm/link";
 import { Links } from "../../src/swarm/links";
-import { sleep } from "../../src/swarm/manifest";
+import { sleep } from "../../src/within";
 
 const PLACES = 8;
 const FILM = "f".repeat(32);

@@ -1,4 +1,6 @@
 /** The worker's and the page's end together, over real MessagePorts. */
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import type { Content } from "../../src/engine";
 import { Bridge, type BridgeHost } from "../../src/loader/bridge";
@@ -15,10 +17,13 @@ afterEach(() => {
   for (const port of ports.splice(0)) port.close();
 });
 
+type Awaitable<T> = T | Promise<T>;
+
 /** A page whose bridge has this content; what `client.postMessage` reaches. */
-function page(content: Content | null | Promise<Content | null>, host: Partial<BridgeHost> = {}) {
+function page(content: Awaitable<Content | null | number>, host: Partial<BridgeHost> = {}) {
   const bridge = new Bridge({
     content: () => Promise.resolve(content),
+    through: () => undefined,
     passed: () => undefined,
     opened: () => undefined,
     stalled: () => undefined,
@@ -39,9 +44,10 @@ function request(
   client: { id: string; postMessage(q: unknown, t: Transferable[]): void },
   range: string | null,
   patience = PATIENT,
+  url = URL_,
 ) {
   const spoken: boolean[] = [];
-  const response = ask(client, URL_, range, ...patience, (spoke) => spoken.push(spoke));
+  const response = ask(client, url, range, ...patience, (spoke) => spoken.push(spoke));
   return { response, spoken };
 }
 
@@ -206,5 +212,101 @@ describe("a media request", () => {
     await broken;
     release();
     expect(bridge.open).toBe(0);
+  });
+});
+
+describe("while a content is not known", () => {
+  const bytes = pattern(500_000);
+  const servers: Server[] = [];
+  afterEach(() => {
+    for (const server of servers.splice(0)) server.close();
+  });
+
+  /** A site with one resource, and what it was asked for. */
+  async function site(answer?: (range: string) => [number, Record<string, string>, Uint8Array]) {
+    const asked: string[] = [];
+    const server = createServer((question, response) => {
+      const range = question.headers.range ?? "";
+      asked.push(range);
+      const [, from = 0, to = 0] = /^bytes=(\d+)-(\d+)$/.exec(range) ?? [];
+      const [first, last] = [Number(from), Math.min(Number(to), bytes.length - 1)];
+      const found = `bytes ${String(first)}-${String(last)}/${String(bytes.length)}`;
+      const head = { "Content-Type": "video/mp4", "Content-Range": found };
+      const [status, headers, body] = answer?.(range) ?? [
+        206,
+        head,
+        bytes.subarray(first, last + 1),
+      ];
+      response.writeHead(status, headers).end(body);
+    });
+    servers.push(server);
+    await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
+    const { port } = server.address() as AddressInfo;
+    return { asked, url: `http://127.0.0.1:${String(port)}/a.mp4` };
+  }
+
+  it.each([
+    ["bytes=0-", 0, 100_000],
+    ["bytes=100000-", 100_000, 200_000],
+    ["bytes=450000-", 450_000, 500_000],
+    ["bytes=7-9", 7, 10],
+  ])("a player that asks for %s gets a part of the network's bytes", async (range, from, to) => {
+    const { asked, url } = await site();
+    const kept: [Uint8Array, number][] = [];
+    const passed: string[] = [];
+    const { bridge, client } = page(100_000, {
+      through: (_, got, at) => kept.push([got, at]),
+      passed: (by) => passed.push(by),
+    });
+    const response = await request(client, range, PATIENT, url).response;
+    expect(response?.status).toBe(206);
+    expect(response?.headers.get("content-range")).toBe(
+      `bytes ${String(from)}-${String(to - 1)}/500000`,
+    );
+    expect(response?.headers.get("content-length")).toBe(String(to - from));
+    const got = new Uint8Array((await response?.arrayBuffer()) ?? new ArrayBuffer(0));
+    expect(Buffer.compare(got, bytes.subarray(from, to))).toBe(0);
+    expect(asked).toHaveLength(1);
+    expect(kept.map(([part, at]) => [part.length, at])).toEqual([[to - from, from]]);
+    expect(Buffer.compare(kept[0]?.[0] ?? Buffer.alloc(0), got)).toBe(0);
+    expect(passed).toEqual([]);
+    await until(() => bridge.open === 0);
+  });
+
+  it.each<[string, string | null, Parameters<typeof site>[0]]>([
+    ["a route that ignores ranges", "bytes=0-", () => [200, { "Content-Type": "a/b" }, bytes]],
+    ["an error", "bytes=0-", () => [500, {}, bytes]],
+    ["a redirect", "bytes=0-", () => [302, { Location: "/b.mp4" }, bytes]],
+    [
+      "another part than was asked for",
+      "bytes=5-",
+      () => [206, { "Content-Type": "a/b", "Content-Range": "bytes 0-9/10" }, bytes.slice(0, 10)],
+    ],
+    ["a question without a range", null, undefined],
+    ["a suffix", "bytes=-100", undefined],
+  ])("%s is left to the network", async (_, range, answer) => {
+    const { url } = await site(answer);
+    const passed: string[] = [];
+    const { bridge, client } = page(100_000, { passed: (by) => passed.push(by) });
+    expect(await request(client, range, PATIENT, url).response).toBeNull();
+    expect(passed).toEqual([url]);
+    expect(bridge.open).toBe(0);
+  });
+
+  it("a part that breaks off is an error, not an end", async () => {
+    const { url } = await site(() => [
+      206,
+      { "Content-Type": "a/b", "Content-Range": "bytes 0-99999/500000" },
+      bytes.subarray(0, 5000),
+    ]);
+    const kept: unknown[] = [];
+    const { client } = page(100_000, { through: (...all) => kept.push(all) });
+    const response = await request(client, "bytes=0-", PATIENT, url).response;
+    const failed = response?.arrayBuffer().then(
+      () => false,
+      () => true,
+    );
+    expect(await failed).toBe(true);
+    expect(kept).toEqual([]);
   });
 });
