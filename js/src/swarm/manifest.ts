@@ -79,7 +79,7 @@ export async function askManifest(
     if (response.status === 200) return parseManifest(body) ?? REFUSED_S;
     const after = Number(body.retry_after);
     const soon = until - performance.now() > MAKING_MS - SOON_MS;
-    const pause = Math.min(after, soon ? 0.25 : 1) * 1000;
+    const pause = Math.max(0.05, Math.min(after, soon ? 0.25 : 1)) * 1000;
     if (after > 0 && performance.now() + after * 1000 < until) {
       await sleep(pause);
       return await askManifest(fetch, base, url, peer, playlists, until);

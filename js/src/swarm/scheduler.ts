@@ -341,10 +341,11 @@ export function decide<F extends Flight>(
   const consider = (segment: number, span: Span, at: number): void => {
     const [from, to] = span;
     const bytes = to - from;
-    const need = left(Math.min(from, at));
-    // What comes before that byte is in no hurry, but belongs to what is near: until it is here,
-    // nothing of what peers sent is checked.
+    // What comes before that byte is in no hurry while all that follows is on its way, but belongs
+    // to what is near: until it is here, nothing of what peers sent is checked.
     const near = left(at);
+    const rest = (gaps.get(segment) ?? []).some(([, b]) => b > at);
+    const need = rest ? left(Math.min(from, at)) : near;
     const hurry = hurries(need, Math.min(bytes, SHARED_RUN));
     const cover = s.flights.filter((f) => f.from < to && end(f) > from);
     const open = subtract(span, flying);

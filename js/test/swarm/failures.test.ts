@@ -1,6 +1,7 @@
 /* eslint-disable @typescript-eslint/no-non-null-assertion -- a test that fails there fails rightly */
 import { afterEach, expect, test, vi } from "vitest";
 import type { Shared } from "../../src/swarm/link";
+import { askManifest } from "../../src/swarm/manifest";
 import type { Engine } from "../../src/engine";
 import { first, Site, until, whole } from "./site";
 
@@ -194,19 +195,25 @@ test("an aborted read ends, and its requests with it", async () => {
   expect(site.sent).toBeLessThan(5_000_000);
 });
 
-test("a manifest that is not ready means direct play now and a new question later", async () => {
+test("a manifest that is not ready is asked for until it is", async () => {
   site = await new Site().start();
   site.manifestStatus = 202;
-  const a = site.visitor();
   site.retryAfter = 0.6;
-  expect(await a.content(site.url)).toBeNull();
-  const asked = site.manifestAsked;
-  expect(await a.content(site.url)).toBeNull();
-  expect(site.manifestAsked).toBe(asked);
+  const a = site.visitor();
+  const asked = a.content(site.url);
+  await until(() => site.manifestAsked > 2);
+  expect(a.known(site.url)).toBeNull();
   site.manifestStatus = 200;
-  let content = null;
-  while (!content) content = await a.content(site.url);
-  expect(content.size).toBe(site.file.length);
+  expect((await asked)?.size).toBe(site.file.length);
+});
+
+test("a manifest that takes too long is asked for again later", async () => {
+  site = await new Site().start();
+  site.manifestStatus = 202;
+  site.retryAfter = 3;
+  const soon = performance.now() + 1000;
+  const loader = new URL("/p2pcdn/loader.js", site.url);
+  expect(await askManifest(fetch, loader, site.url, "me", [], soon)).toBe(3);
 });
 
 test("memory stays under its ceiling, and what was given up can be read again", async () => {

@@ -88,6 +88,29 @@ describe("a start", () => {
   });
 });
 
+describe("a segment that a player entered in the middle", () => {
+  const at = 3 * S + 32768;
+  const front: Span = [3 * S, at];
+  /** The rest is here, from peers: nothing of it is played before all is checked. */
+  const gaps = (s: number): Span[] => (s === 3 ? [front] : [[s * S, (s + 1) * S]]);
+
+  test("is not played without its front: nobody else has that, so the origin gives it", () => {
+    const starved = state({ left: 0, at, gaps, peers: [peer("a", (s) => s > 3)] });
+    run(starved); // who fetches what nobody holds waits for its turn
+    expect(fromOrigin(run(starved, NOW + 0.3))[0]).toEqual(front);
+  });
+  test("whose front a peer does not bring gets it from the origin", () => {
+    const peers = [peer("a", all, { silent: true })];
+    const flights = [flight("a", ...front)];
+    expect(fromOrigin(run(state({ left: 0, at, gaps, peers, flights })))[0]).toEqual(front);
+  });
+  test("leaves its front to peers while there is time", () => {
+    const actions = run(state({ left: 5, at, gaps, peers: [peer("a", all)] }));
+    expect(fromOrigin(actions)).toEqual([]);
+    expect(actions).toContainEqual({ do: "peer", peer: "a", span: front });
+  });
+});
+
 describe("with time in hand", () => {
   test("what a peer has comes from the peer", () => {
     const actions = run(state({ peers: [peer("a", all)] }));
