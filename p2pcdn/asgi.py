@@ -70,7 +70,7 @@ class ASGIMiddleware:
                 return forward(message)
             headers = message.get("headers")
             # The specification allows an iterator, which could be read only once.
-            if type(headers) is list and message["type"] == "http.response.start":
+            if type(headers) is list and message.get("status", 304) != 304:
                 for name, value in headers:
                     if name == b"content-type" and value in none_of_ours:
                         forward = send

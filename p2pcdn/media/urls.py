@@ -52,7 +52,6 @@ class MediaUrl:
         return f"{self.url}?{self.query}" if self.query else self.url
 
 
-@functools.lru_cache(maxsize=1024)
 def parse_target(target: str, *, mounts: tuple[str, ...] = ()) -> MediaUrl | Refusal:
     """Bring an absolute path with an optional query into its canonical form.
 
@@ -66,6 +65,11 @@ def parse_target(target: str, *, mounts: tuple[str, ...] = ()) -> MediaUrl | Ref
     """
     if len(target) > MAX_URL_CHARS:
         return _bad(f"it is longer than {MAX_URL_CHARS} characters")
+    return _parsed(target, mounts)
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(target: str, mounts: tuple[str, ...]) -> MediaUrl | Refusal:
     target = target.partition("#")[0]
     raw, _, query = target.partition("?")
     if _CONTROL.search(target) or "\\" in raw:

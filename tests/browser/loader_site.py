@@ -31,6 +31,7 @@ from p2pcdn.web.assets import Assets
 
 ROOT = Path(__file__).parents[2]
 EARLY = "bytes=0-196607"
+_PART_BYTES = 196_608
 """What the worker asks for a player before the engine is there; no player ends its range."""
 
 
@@ -71,6 +72,13 @@ def make_video(path: Path, seconds: int = 12) -> Path:
         check=True,
     )
     return path
+
+
+def _is_part(range: str | None) -> bool:
+    match = re.fullmatch(r"bytes=(\d+)-(\d+)", range or "")
+    return match is not None and all(
+        at % _PART_BYTES == 0 for at in (int(match[1]), int(match[2]) + 1)
+    )
 
 
 @dataclass
@@ -115,11 +123,15 @@ class LoaderSite:
         return self.url + path
 
     def direct(self, path: str) -> list[Hit]:
-        """Requests for a file that went past the engine (and past the worker in its place)."""
+        """Requests for a file that went past the engine (and past the worker in its place).
+
+        Not those of the worker and the page that give a player its first parts before the engine
+        is there.
+        """
         return [
             hit
             for hit in self.hits
-            if hit.path == path and not hit.by_engine and hit.range != EARLY
+            if hit.path == path and not hit.by_engine and not _is_part(hit.range)
         ]
 
     def _assets(self) -> Assets:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -138,18 +138,19 @@ def test_three_viewers_of_a_stream_at_about_the_same_time_cost_less_than_two_cop
 
 
 @pytest.fixture
-def live(folder: Path, tmp_path: Path, run: Callable[..., Any]) -> Path:
-    """A folder like `folder` whose `live/` is on the air."""
+def on_air(folder: Path, tmp_path: Path) -> Iterator[presentations.OnAir]:
+    """The encoder of a folder like `folder` whose `live/` is on the air."""
     for name in ("film.mp4", "hls.min.js", "hls.js-live.html"):
         shutil.copy(folder / name, tmp_path)
-    run(lambda: presentations.on_air(tmp_path))
-    return tmp_path
+    with presentations.on_air(tmp_path) as sender:
+        yield sender
 
 
 @pytest.mark.parametrize("browser", ["chromium", slow("firefox")])
 def test_a_live_stream_is_passed_on_segment_by_segment_as_it_grows(
-    browser: str, site: Callable[..., Proxy], watch: Watcher, live: Path
+    browser: str, site: Callable[..., Proxy], watch: Watcher, on_air: presentations.OnAir
 ) -> None:
+    live = on_air.folder.parent
     proxy = site(live)
     visitors = [watch(proxy, browser) for _ in range(3)]
     for visitor in visitors:
@@ -169,6 +170,36 @@ def test_a_live_stream_is_passed_on_segment_by_segment_as_it_grows(
     assert min(handed) > 8 * 100_000, "the worker had hardly a part in it"
     assert copies < 2, "three viewers of a live stream"
     assert all(visitor.received + visitor.eyes["sent"] > 0 for visitor in visitors)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("browser", ["chromium", "firefox"])
+def test_a_live_stream_whose_encoder_begins_again_plays_on_from_other_visitors(
+    browser: str, site: Callable[..., Proxy], watch: Watcher, on_air: presentations.OnAir
+) -> None:
+    live = on_air.folder.parent
+    proxy = site(live)
+    visitors = [watch(proxy, browser) for _ in range(2)]
+    for visitor in visitors:
+        visitor.open("hls.js-live.html").shared()
+        visitor.visitor.wait_for("player.readyState >= 2")
+        visitor.play(1)
+    before = {file.name for file in on_air.folder.glob("*.ts")}
+    on_air.begin_again()
+    on_air.wait_for(segments=len(before) + 6)
+    assert "#EXT-X-DISCONTINUITY" in (on_air.folder / "index.m3u8").read_text()
+    begun = [float(visitor.visitor.eval("player.currentTime")) for visitor in visitors]
+    for visitor, since in zip(visitors, begun, strict=True):
+        visitor.until(since + 10, timeout=60)
+        visitor.no_error()
+        assert right(visitor, on_air.folder) > 8 * 100_000, "the worker had hardly a part in it"
+        after = [file.name for file in on_air.folder.glob("*.ts") if file.name not in before]
+        assert any(visitor.spans(name) for name in after), "nothing of what came after"
+    asked = {exchange.path for exchange in proxy.requests(SEGMENTS)}
+    sent = sum((live / path.lstrip("/")).stat().st_size for path in asked)
+    copies = proxy.sent(SEGMENTS) / sent
+    print(f"{browser}: {len(asked)} segments, {copies:.2f} copies")
+    assert copies < 1.8, "two viewers of a live stream"
 
 
 @pytest.mark.parametrize("browser", ["chromium", slow("firefox")])

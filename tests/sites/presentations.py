@@ -129,30 +129,54 @@ def folder() -> Path:
     return place
 
 
-@contextmanager
-def on_air(place: Path) -> Iterator[Path]:
+class OnAir:
     """A real encoder that sends the clip live, over and over, into `live/` below a folder: the
     playlist names the last six segments of 2 s. (The others stay on the disk, for who wants to
-    compare.) Yields `live/`, once it has three segments."""
-    live = place / "live"
-    live.mkdir()
-    arguments = [
-        "-re", "-stream_loop", "-1", "-i", f"{place}/film.mp4", "-c", "copy",
-        "-f", "hls", "-hls_time", "2", "-hls_list_size", "6", "-hls_flags", "temp_file",
-        "-hls_segment_filename", f"{live}/%05d.ts", f"{live}/index.m3u8",
-    ]  # fmt: skip
-    encoder = subprocess.Popen(
-        [_ffmpeg(), "-v", "error", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    )
-    try:
-        while len(list(live.glob("*.ts"))) < 3:
-            if encoder.poll() is not None:
-                raise RuntimeError(f"ffmpeg ended with {encoder.returncode}")
+    compare.)"""
+
+    def __init__(self, place: Path) -> None:
+        self._film, self.folder = place / "film.mp4", place / "live"
+        self.folder.mkdir()
+        self._begin("temp_file")
+
+    def _begin(self, flags: str) -> None:
+        arguments = [
+            "-re", "-stream_loop", "-1", "-i", f"{self._film}", "-c", "copy",
+            "-f", "hls", "-hls_time", "2", "-hls_list_size", "6", "-hls_flags", flags,
+            "-hls_segment_filename", f"{self.folder}/%05d.ts", f"{self.folder}/index.m3u8",
+        ]  # fmt: skip
+        self._encoder = subprocess.Popen(
+            [_ffmpeg(), "-v", "error", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+
+    def wait_for(self, segments: int) -> None:
+        while len(list(self.folder.glob("*.ts"))) < segments:
+            if self._encoder.poll() is not None:
+                raise RuntimeError(f"ffmpeg ended with {self._encoder.returncode}")
             time.sleep(0.1)
-        yield live
+
+    def begin_again(self) -> None:
+        """As after a power cut: the clip from its beginning, in the same playlist, with a
+        discontinuity (RFC 8216, 4.3.2.3) where it begins."""
+        self.end()
+        self._begin("temp_file+append_list+discont_start")
+
+    def end(self) -> None:
+        self._encoder.kill()
+        self._encoder.wait()
+
+
+@contextmanager
+def on_air(place: Path) -> Iterator[OnAir]:
+    """An encoder for a folder with the clip, once it has sent three segments."""
+    sender = OnAir(place)
+    try:
+        sender.wait_for(segments=3)
+        yield sender
     finally:
-        encoder.kill()
-        encoder.wait()
+        sender.end()
 
 
 def _ffmpeg() -> str:

@@ -15,6 +15,8 @@ import { part } from "./range";
 
 /** Pieces larger than this are cut: the worker pulls by piece, and a seek should cost little. */
 const PIECE_BYTES = 256 * 1024;
+/** No more of the network's bytes than that are held and passed in one answer. */
+const MOST_PASSED = 4 * 1024 * 1024;
 /** Less than the silence that the worker bears. */
 const ALIVE_MS = 1500;
 
@@ -24,7 +26,7 @@ export interface BridgeHost {
    * known yet and its player needs bytes: so many of the network's pass through us, and it asks
    * again.
    */
-  content(url: string): Promise<Content | null | number>;
+  content(url: string, range: string | null, signal: AbortSignal): Promise<Content | null | number>;
   /** Bytes of a resource from `at` on have passed. */
   through(url: string, bytes: Uint8Array, at: number): void;
   /** The network answers this one. */
@@ -34,6 +36,16 @@ export interface BridgeHost {
   /** The worker has waited `stallMs` for the byte at `offset`; `still` says whether it yet does. */
   stalled(url: string, offset: number, still: () => boolean): void;
   readonly stallMs: number;
+}
+
+/** A range of which a part can be passed: open, or not too long. */
+export const passable = (range: string | null): boolean => passing(range, 1) !== null;
+
+/** First and last byte of a part of the network's bytes; null where the range allows none. */
+function passing(range: string | null, bytes: number): [string, string] | null {
+  const [, first = "", last = ""] = /^bytes=(\d+)-(\d*)$/.exec(range ?? "") ?? [];
+  if (first === "" || Number(last) - Number(first) >= MOST_PASSED) return null;
+  return [first, last === "" ? String(Number(first) + bytes - 1) : last];
 }
 
 /** The page's end of the worker's questions: byte ranges of contents, read as they are pulled. */
@@ -48,6 +60,11 @@ export class Bridge {
   /** Answers under way. */
   get open(): number {
     return this.#open.size;
+  }
+
+  /** Whether an answer for a URL is under way. */
+  answers(url: string): boolean {
+    return [...this.#open].some((answer) => answer.url === url);
   }
 
   answer(question: Ask, port: MessagePort): void {
@@ -115,7 +132,7 @@ class Answer {
       this.#say(ALIVE);
     }, ALIVE_MS);
     try {
-      const content = await this.#host.content(this.url);
+      const content = await this.#host.content(this.url, range, signal);
       if (typeof content === "number") {
         await this.#pass(range, content);
         return;
@@ -150,9 +167,9 @@ class Answer {
   /** Answers with some of the network's bytes. */
   async #pass(range: string | null, bytes: number): Promise<void> {
     const { signal } = this.#abort;
-    const [, first = "", last = ""] = /^bytes=(\d+)-(\d*)$/.exec(range ?? "") ?? [];
-    if (first !== "") {
-      const to = last === "" ? String(Number(first) + bytes - 1) : last;
+    const asked = passing(range, bytes);
+    if (asked) {
+      const [first, to] = asked;
       const { status, body, headers } = await fetch(this.url + ORIGIN_MARK, {
         headers: { Range: `bytes=${first}-${to}` },
         redirect: "error",
@@ -163,7 +180,8 @@ class Answer {
       const [, start, end] = /^bytes (\d+)-(\d+)\/\d+$/.exec(found ?? "") ?? [];
       if (status === 206 && body && type && found && start === first && Number(end) <= Number(to)) {
         const [at, stop] = [Number(start), Number(end) + 1];
-        this.#pieces = this.#through(body.getReader(), at, stop);
+        const kept = !headers.get("cache-control")?.includes("no-store");
+        this.#pieces = this.#through(body.getReader(), at, stop, kept);
         this.#begin(at, stop, status, {
           "Content-Type": type,
           "Content-Range": found,
@@ -182,6 +200,7 @@ class Answer {
     reader: ReadableStreamDefaultReader<Uint8Array>,
     at: number,
     end: number,
+    kept: boolean,
   ): AsyncGenerator<Uint8Array, void> {
     const all = new Uint8Array(end - at);
     let count = 0;
@@ -192,7 +211,7 @@ class Answer {
       all.set(bytes, count);
       count += bytes.length;
       // Before its last piece: the player may ask for what follows as soon as it has that.
-      if (count === all.length) this.#host.through(this.url, all, at);
+      if (kept && count === all.length) this.#host.through(this.url, all, at);
       yield bytes;
     }
   }

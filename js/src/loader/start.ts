@@ -10,10 +10,11 @@ import {
 import { sendReports } from "../report";
 import { sleep, within } from "../within";
 import type { Ask, Begun, Note } from "../worker/protocol";
-import { Bridge } from "./bridge";
+import { Bridge, passable } from "./bridge";
 import { Control } from "./control";
 import { stored } from "./early";
 import { absolute, restore, shadows, source, waiting } from "./elements";
+import { Parts } from "./parts";
 import { Players } from "./players";
 import { Playlists } from "./playlists";
 import { impossible, OPT_OUT_KEY } from "./possible";
@@ -71,20 +72,12 @@ const SHOWN_MS = 150;
 const MOST_SHOWN_MS = 1000;
 /** A player that asks for more is about to show it: it asks as soon as it has read what it got. */
 const ASKED_MS = 50;
-/**
- * While a manifest is on its way a player that has less than so much in hand gets a part of the
- * network's bytes; who has more, or nothing to hurry for, waits. It is more with every second, as a
- * player without us would have more in hand by then.
- */
-const LOW_S = 1;
-const LOW_GROWTH = 0.5;
-/** A moment for an engine to start, and for a player to see what it got; not for who has less. */
-const GRACE_MS = 250;
-const LEAST_S = 0.35;
-const LONG_MS = 30_000;
-const LOOK_MS = 50;
-const PART_BYTES = 196_608;
-const MOST_PART_BYTES = 16 * PART_BYTES;
+/** In that time a player takes the last piece of a part. */
+const LAST_MS = 100;
+/** A manifest may take that long for a script at least. */
+const LEAST_WAIT_MS = 250;
+/** Bytes that wait for a manifest are at most this share of the memory that the engine may take. */
+const KEPT_SHARE = 0.25;
 /** Browsers end a worker that heard nothing for 30 s. */
 const ALIVE_MS = 15_000;
 
@@ -109,8 +102,9 @@ class Loader {
   readonly #served = new Set<string>();
   readonly #bypassed = new Set<string>();
   readonly #probing = new Set<string>();
-  /** Players that get parts of the network's bytes since when, and how large ones. */
-  readonly #parts = new Map<string, { since: number; bytes: number }>();
+  readonly #parts = new Parts((url) => this.#players.playing(url));
+  /** Bytes of parts that have passed and wait for a manifest. */
+  #kept = 0;
   /** URLs whose players need no engine yet: the worker gives them their beginning. */
   readonly #beginning = new Set<string>();
   readonly #stored = stored();
@@ -138,15 +132,18 @@ class Loader {
     this.#bridge = new Bridge({
       stallMs: STALL_MS,
       // A script that is refused segment by segment plays one presentation without us.
-      content: async (url) => {
+      content: async (url, range, signal) => {
         // Who has no index yet needs more at once; who has is about to show its first frame.
         const [player] = this.#players.playing(url);
         if (this.#shown && player?.readyState) await within(this.#shown, ASKED_MS);
         this.#shown = undefined;
-        return this.#answer(url, this.#playlists.last.pop());
+        return this.#answer(url, range, signal, this.#playlists.last.pop());
       },
       through: (url, bytes, at) => {
-        void this.#begun(url, bytes, at);
+        const { length } = bytes;
+        if (this.#kept + length > KEPT_SHARE * this.#config.memoryLimit) return;
+        this.#kept += length;
+        void this.#begun(url, bytes, at).finally(() => (this.#kept -= length));
       },
       // Bytes of ours must not meet the network's in one player, see the worker.
       passed: (url) => {
@@ -370,8 +367,11 @@ class Loader {
     const content = await this.#content(url);
     if (!content) return;
     this.#engine?.begun?.(url, bytes, at);
-    // A player that has read ahead may ask for nothing any more.
-    if (this.#parts.has(url)) this.#opened(url, content);
+    // A player that has read ahead may ask for nothing any more; one that waits for its part is
+    // not helped by an engine that fetches beside it.
+    if (!this.#parts.has(url)) return;
+    await sleep(LAST_MS);
+    if (!this.#bridge.answers(url)) this.#opened(url, content);
   }
 
   #opened(url: string, content: Content): void {
@@ -413,30 +413,18 @@ class Loader {
    * What the worker is answered. While a content is not known: for a player that cannot wait for it
    * any longer how many of the network's bytes it gets; nothing of ours for a script.
    */
-  async #answer(url: string, presentation?: string): Promise<Content | null | number> {
+  async #answer(
+    url: string,
+    range: string | null,
+    signal: AbortSignal,
+    presentation?: string,
+  ): Promise<Content | null | number> {
     const content = this.#content(url, presentation);
-    const [player] = this.#players.playing(url);
-    if (!player) {
-      const found = await within(content, Math.max(GRACE_MS, this.#waitMs));
-      if (!found) this.#lacks(url, presentation);
-      return found;
-    }
-    const part = this.#parts.get(url) ?? { since: performance.now(), bytes: 0 };
-    for (let waited = 0; waited < LONG_MS; waited += LOOK_MS) {
-      const found = await Promise.race([content, sleep(LOOK_MS)]);
-      if (found !== undefined) return found;
-      const low = LOW_S + (LOW_GROWTH * (performance.now() - part.since)) / 1000;
-      if (player.played.length && hurries(player, LEAST_S)) {
-        // It had too little the last time.
-        part.bytes = Math.min(2 * part.bytes, MOST_PART_BYTES);
-        break;
-      }
-      if (waited >= GRACE_MS && hurries(player, low)) break;
-    }
-    part.bytes ||= PART_BYTES;
-    this.#parts.set(url, part);
-    this.#videos.set(url, "no-manifest");
-    return part.bytes;
+    if (passable(range) && this.#players.playing(url).length)
+      return (await this.#parts.wait(url, content, signal)) ?? null;
+    const found = await Promise.race([content, sleep(Math.max(LEAST_WAIT_MS, this.#waitMs))]);
+    if (found === undefined) this.#lacks(url, presentation);
+    return found ?? null;
   }
 
   #bypass(url: string): void {
@@ -477,15 +465,4 @@ function shown(player: HTMLVideoElement, slowMs: number): Promise<unknown> {
     }),
     Math.max(SHOWN_MS, Math.min(slowMs, MOST_SHOWN_MS)),
   );
-}
-
-/** Whether a player needs bytes now: it cannot show the next frames, or not for long. */
-function hurries(player: HTMLMediaElement, low: number): boolean {
-  const { readyState, paused, autoplay, played, buffered, currentTime, playbackRate } = player;
-  if (readyState < 3) return true;
-  if (paused) return autoplay && readyState < 4 && !played.length;
-  for (let i = 0; i < buffered.length; i++)
-    if (buffered.start(i) <= currentTime && currentTime < buffered.end(i))
-      return buffered.end(i) - currentTime < low * playbackRate;
-  return true;
 }

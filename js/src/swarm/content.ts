@@ -247,9 +247,10 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
     else this.write(from.from - bytes.length, bytes, from.source);
   }
 
-  /** What the origin has sent without being asked by us. */
+  /** What the origin has sent without being asked by us: its player goes on from there. */
   begun(bytes: Uint8Array, at: number): void {
-    this.write(at, bytes, ORIGIN, "first");
+    if (!this.reads.length) this.resume = at + bytes.length;
+    this.write(at, bytes, ORIGIN, at ? "no-peer" : "first");
     this.poke();
   }
 

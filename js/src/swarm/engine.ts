@@ -392,7 +392,9 @@ export function createEngine(
   }
 
   async function manifest(url: string): Promise<Answer> {
-    const answer = await askManifest(deps.fetch, base, url, me, named.get(url) ?? playlists);
+    const fetch: typeof deps.fetch = (...asked) =>
+      closed ? Promise.reject(new Error("closed")) : deps.fetch(...asked);
+    const answer = await askManifest(fetch, base, url, me, named.get(url) ?? playlists);
     if (typeof answer !== "number") {
       // Links that are made from now on use the fresh credentials.
       if (answer.ice) rtc.iceServers = answer.ice;

@@ -34,14 +34,14 @@ export interface Manifest {
 export type Answer = Manifest | number;
 
 const MAX_SEGMENT_BYTES = 1 << 26;
-/** Nobody waits for it: a player that needs bytes gets the network's. */
+/** No player waits for it that needs bytes: it gets the network's. */
 export const PATIENCE_MS = 20_000;
 /** What cannot be shared will hardly be sharable soon. */
 const REFUSED_S = 60;
 const FAILED_S = 5;
 /** So long a new video's hashes are asked for: with them its first visitor becomes a source. */
 const MAKING_MS = 30_000;
-/** Often at first, when the swarm would soon have a source. */
+/** Often at first, when the swarm would soon have a source; the next segment has another question. */
 const SOON_MS = 1200;
 
 /** Where the manifest of an absolute media URL is asked for. */
@@ -66,7 +66,7 @@ export async function askManifest(
   url: string,
   peer: string,
   playlists: readonly string[],
-  until = performance.now() + MAKING_MS,
+  until = performance.now() + (playlists.length ? SOON_MS : MAKING_MS),
 ): Promise<Answer> {
   try {
     const response = await fetch(manifestUrl(base, url, peer, playlists), {
@@ -78,9 +78,9 @@ export async function askManifest(
     const body = (await response.json()) as Record<string, unknown>;
     if (response.status === 200) return parseManifest(body) ?? REFUSED_S;
     const after = Number(body.retry_after);
-    const soon = until - performance.now() > MAKING_MS - SOON_MS;
-    const pause = Math.max(0.05, Math.min(after, soon ? 0.25 : 1)) * 1000;
-    if (after > 0 && performance.now() + after * 1000 < until) {
+    const soon = playlists.length || until - performance.now() > MAKING_MS - SOON_MS;
+    const pause = 1000 * Math.max(0.05, Math.min(after, soon ? 0.25 : 5));
+    if (after > 0 && performance.now() + pause < until) {
       await sleep(pause);
       return await askManifest(fetch, base, url, peer, playlists, until);
     }

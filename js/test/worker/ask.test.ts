@@ -284,6 +284,7 @@ describe("while a content is not known", () => {
     ],
     ["a question without a range", null, undefined],
     ["a suffix", "bytes=-100", undefined],
+    ["more than should be held at once", "bytes=0-9999999", undefined],
   ])("%s is left to the network", async (_, range, answer) => {
     const { url } = await site(answer);
     const passed: string[] = [];
