@@ -146,17 +146,23 @@ def on_air(folder: Path, tmp_path: Path) -> Iterator[presentations.OnAir]:
         yield sender
 
 
+def tuned_in(proxy: Proxy, watch: Watcher, browser: str, count: int) -> list[Watch]:
+    """So many viewers of the live stream, who play it."""
+    visitors = [watch(proxy, browser) for _ in range(count)]
+    for visitor in visitors:
+        visitor.open("hls.js-live.html").shared()
+        visitor.visitor.wait_for("player.readyState >= 2")
+        visitor.play(1)
+    return visitors
+
+
 @pytest.mark.parametrize("browser", ["chromium", slow("firefox")])
 def test_a_live_stream_is_passed_on_segment_by_segment_as_it_grows(
     browser: str, site: Callable[..., Proxy], watch: Watcher, on_air: presentations.OnAir
 ) -> None:
     live = on_air.folder.parent
     proxy = site(live)
-    visitors = [watch(proxy, browser) for _ in range(3)]
-    for visitor in visitors:
-        visitor.open("hls.js-live.html").shared()
-        visitor.visitor.wait_for("player.readyState >= 2")
-        visitor.play(1)
+    visitors = tuned_in(proxy, watch, browser, 3)
     begun = [float(visitor.visitor.eval("player.currentTime")) for visitor in visitors]
     for visitor, since in zip(visitors, begun, strict=True):
         visitor.until(since + 20, timeout=60)
@@ -179,11 +185,7 @@ def test_a_live_stream_whose_encoder_begins_again_plays_on_from_other_visitors(
 ) -> None:
     live = on_air.folder.parent
     proxy = site(live)
-    visitors = [watch(proxy, browser) for _ in range(2)]
-    for visitor in visitors:
-        visitor.open("hls.js-live.html").shared()
-        visitor.visitor.wait_for("player.readyState >= 2")
-        visitor.play(1)
+    visitors = tuned_in(proxy, watch, browser, 2)
     before = {file.name for file in on_air.folder.glob("*.ts")}
     on_air.begin_again()
     on_air.wait_for(segments=len(before) + 6)
