@@ -158,6 +158,8 @@ export function createEngine(
   let announcedAt = 0;
   /** How busy the coordinator believes us: 1 where no link can be had either. */
   let told = 0;
+  /** The shortest time, in seconds, in which the site has given a manifest. */
+  let answeredIn = Infinity;
   let closed = false;
   let client: Client | undefined;
 
@@ -394,8 +396,10 @@ export function createEngine(
   async function manifest(url: string): Promise<Answer> {
     const fetch: typeof deps.fetch = (...asked) =>
       closed ? Promise.reject(new Error("closed")) : deps.fetch(...asked);
+    const since = now();
     const answer = await askManifest(fetch, base, url, me, named.get(url) ?? playlists);
     if (typeof answer !== "number") {
+      answeredIn = Math.min(answeredIn, now() - since);
       // Links that are made from now on use the fresh credentials.
       if (answer.ice) rtc.iceServers = answer.ice;
       for (const next of answer.next) {
@@ -434,6 +438,8 @@ export function createEngine(
     do number = (number + 1) % 65536;
     while ([...byKey.values()].some((c) => c.number === number));
     const content = new SwarmContent(url, number, found, env);
+    // Until its own first request tells more.
+    content.origin.latency = Math.min(content.origin.latency, answeredIn);
     content.hides = hides;
     byKey.set(found.key, content);
     for (const link of links.open()) link.join(content);
