@@ -112,7 +112,7 @@ class Response:
         """PEP 3333's imperative `write`: what it is given comes before the iterable."""
         options, self._options = self._options, None
         if options is not None:
-            self._is_changed(options, None)
+            self._decide(options, None)
         if self._write is not None:
             self._write(data)
             return
@@ -154,14 +154,16 @@ class Response:
         if self._media_status:
             return self._media(result)
         options, self._options = self._options, None
-        if options is not None and not self._is_changed(options, result):
-            return result
+        if options is not None:
+            self._decide(options, result)
+            if self.untouched:
+                return result
         if self._page is not None:
             return _Body(self._page_body(result), result)
         return _Body(self._late(result), result)
 
-    def _is_changed(self, options: PageOptions, result: Iterable[bytes] | None) -> bool:
-        """Whether a page is to be treated; if not, its head has gone as it was.
+    def _decide(self, options: PageOptions, result: Iterable[bytes] | None) -> None:
+        """Plan a page, or let its head go as it was.
 
         Args:
             options: The site's.
@@ -178,11 +180,10 @@ class Response:
         ):
             self._page = self._plan(status, headers, options)
             if self._page is not None:
-                return True
+                return
         self._head = None
         self.untouched = True
         self._write = self._pass_on(status, headers, exc_info)
-        return False
 
     def _late(self, result: Iterable[bytes]) -> Iterator[bytes]:
         """A generator app calls `start_response` only when its first piece is asked for."""

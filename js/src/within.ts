@@ -3,10 +3,5 @@ export const sleep = (ms: number): Promise<void> => new Promise((done) => setTim
 
 /** What a promise gives, or null where it takes longer than `ms`. */
 export function within<T>(promise: Promise<T>, ms: number): Promise<T | null> {
-  return Promise.race([
-    promise,
-    new Promise<null>((resolve) => {
-      setTimeout(resolve, ms, null);
-    }),
-  ]);
+  return Promise.race([promise, sleep(ms).then(() => null)]);
 }

@@ -30,8 +30,8 @@ from p2pcdn.page import inject
 from p2pcdn.web.assets import Assets
 
 ROOT = Path(__file__).parents[2]
-EARLY = "bytes=0-196607"
 _PART_BYTES = 196_608
+EARLY = f"bytes=0-{_PART_BYTES - 1}"
 """What the worker asks for a player before the engine is there; no player ends its range."""
 
 

@@ -156,6 +156,21 @@ def tuned_in(proxy: Proxy, watch: Watcher, browser: str, count: int) -> list[Wat
     return visitors
 
 
+def play_on(visitors: list[Watch], seconds: float) -> None:
+    """Wait until each has seen so much more, without an error."""
+    begun = [float(visitor.visitor.eval("player.currentTime")) for visitor in visitors]
+    for visitor, since in zip(visitors, begun, strict=True):
+        visitor.until(since + seconds, timeout=60)
+        visitor.no_error()
+
+
+def copies_of_what_was_asked(proxy: Proxy, folder: Path) -> tuple[int, float]:
+    """How many segments the origin was asked for, and how often it sent them."""
+    asked = {exchange.path for exchange in proxy.requests(SEGMENTS)}
+    size = sum((folder / path.lstrip("/")).stat().st_size for path in asked)
+    return len(asked), proxy.sent(SEGMENTS) / size
+
+
 @pytest.mark.parametrize("browser", ["chromium", slow("firefox")])
 def test_a_live_stream_is_passed_on_segment_by_segment_as_it_grows(
     browser: str, site: Callable[..., Proxy], watch: Watcher, on_air: presentations.OnAir
@@ -163,16 +178,12 @@ def test_a_live_stream_is_passed_on_segment_by_segment_as_it_grows(
     live = on_air.folder.parent
     proxy = site(live)
     visitors = tuned_in(proxy, watch, browser, 3)
-    begun = [float(visitor.visitor.eval("player.currentTime")) for visitor in visitors]
-    for visitor, since in zip(visitors, begun, strict=True):
-        visitor.until(since + 20, timeout=60)
-        visitor.no_error()
-    asked = {exchange.path for exchange in proxy.requests(SEGMENTS)}
-    copies = proxy.sent(SEGMENTS) / sum((live / path.lstrip("/")).stat().st_size for path in asked)
+    play_on(visitors, 20)
+    asked, copies = copies_of_what_was_asked(proxy, live)
     stalls = [visitor.stalls for visitor in visitors]
     handed = [right(visitor, live / "live") for visitor in visitors]
-    print(f"{browser}: {len(asked)} segments, {copies:.2f} copies, {handed} bytes, {stalls}")
-    assert len(asked) >= 10, "the playlist did not grow"
+    print(f"{browser}: {asked} segments, {copies:.2f} copies, {handed} bytes, {stalls}")
+    assert asked >= 10, "the playlist did not grow"
     assert min(handed) > 8 * 100_000, "the worker had hardly a part in it"
     assert copies < 2, "three viewers of a live stream"
     assert all(visitor.received + visitor.eyes["sent"] > 0 for visitor in visitors)
@@ -190,17 +201,13 @@ def test_a_live_stream_whose_encoder_begins_again_plays_on_from_other_visitors(
     on_air.begin_again()
     on_air.wait_for(segments=len(before) + 6)
     assert "#EXT-X-DISCONTINUITY" in (on_air.folder / "index.m3u8").read_text()
-    begun = [float(visitor.visitor.eval("player.currentTime")) for visitor in visitors]
-    for visitor, since in zip(visitors, begun, strict=True):
-        visitor.until(since + 10, timeout=60)
-        visitor.no_error()
+    play_on(visitors, 10)
+    for visitor in visitors:
         assert right(visitor, on_air.folder) > 8 * 100_000, "the worker had hardly a part in it"
         after = [file.name for file in on_air.folder.glob("*.ts") if file.name not in before]
         assert any(visitor.spans(name) for name in after), "nothing of what came after"
-    asked = {exchange.path for exchange in proxy.requests(SEGMENTS)}
-    sent = sum((live / path.lstrip("/")).stat().st_size for path in asked)
-    copies = proxy.sent(SEGMENTS) / sent
-    print(f"{browser}: {len(asked)} segments, {copies:.2f} copies")
+    asked, copies = copies_of_what_was_asked(proxy, live)
+    print(f"{browser}: {asked} segments, {copies:.2f} copies")
     assert copies < 1.8, "two viewers of a live stream"
 
 

@@ -11,12 +11,10 @@ import {
   type FromPage,
   type FromWorker,
 } from "../worker/protocol";
-import { part } from "./range";
+import { part, passing } from "./range";
 
 /** Pieces larger than this are cut: the worker pulls by piece, and a seek should cost little. */
 const PIECE_BYTES = 256 * 1024;
-/** No more of the network's bytes than that are held and passed in one answer. */
-const MOST_PASSED = 4 * 1024 * 1024;
 /** Less than the silence that the worker bears. */
 const ALIVE_MS = 1500;
 
@@ -36,16 +34,6 @@ export interface BridgeHost {
   /** The worker has waited `stallMs` for the byte at `offset`; `still` says whether it yet does. */
   stalled(url: string, offset: number, still: () => boolean): void;
   readonly stallMs: number;
-}
-
-/** A range of which a part can be passed: open, or not too long. */
-export const passable = (range: string | null): boolean => passing(range, 1) !== null;
-
-/** First and last byte of a part of the network's bytes; null where the range allows none. */
-function passing(range: string | null, bytes: number): [string, string] | null {
-  const [, first = "", last = ""] = /^bytes=(\d+)-(\d*)$/.exec(range ?? "") ?? [];
-  if (first === "" || Number(last) - Number(first) >= MOST_PASSED) return null;
-  return [first, last === "" ? String(Number(first) + bytes - 1) : last];
 }
 
 /** The page's end of the worker's questions: byte ranges of contents, read as they are pulled. */

@@ -1,3 +1,6 @@
+/** No more of the network's bytes than that are held and passed in one answer. */
+const MOST_PASSED = 4 * 1024 * 1024;
+
 /** Which bytes [start, end) of a resource a request is for, and what to answer it with. */
 export interface Part {
   readonly status: 200 | 206 | 416;
@@ -39,4 +42,14 @@ export function part(range: string | null, size: number, type: string): Part | n
   if (valid) headers["Content-Range"] = `bytes ${bytes}/${String(size)}`;
   headers["Content-Length"] = String(end - start);
   return { status, start, end, headers };
+}
+
+/** A range of which a part can be passed: open, or not too long. */
+export const passable = (range: string | null): boolean => passing(range, 1) !== null;
+
+/** First and last byte of a part of the network's bytes; null where the range allows none. */
+export function passing(range: string | null, bytes: number): [string, string] | null {
+  const [, first = "", last = ""] = /^bytes=(\d+)-(\d*)$/.exec(range ?? "") ?? [];
+  if (first === "" || Number(last) - Number(first) >= MOST_PASSED) return null;
+  return [first, last === "" ? String(Number(first) + bytes - 1) : last];
 }

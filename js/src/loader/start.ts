@@ -10,7 +10,7 @@ import {
 import { sendReports } from "../report";
 import { sleep, within } from "../within";
 import type { Ask, Begun, Note } from "../worker/protocol";
-import { Bridge, passable } from "./bridge";
+import { Bridge } from "./bridge";
 import { Control } from "./control";
 import { stored } from "./early";
 import { absolute, restore, shadows, source, waiting } from "./elements";
@@ -18,6 +18,7 @@ import { Parts } from "./parts";
 import { Players } from "./players";
 import { Playlists } from "./playlists";
 import { impossible, OPT_OUT_KEY } from "./possible";
+import { passable } from "./range";
 import type { Why } from "./why";
 
 export type CreateEngine = (config: LoaderConfig, base: URL, early?: EngineStart) => Engine;
