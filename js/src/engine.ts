@@ -76,8 +76,10 @@ export interface Engine {
   /**
    * Bytes of a video from `at` on, which its player had from the origin before we were here, or
    * before we knew its content: kept until we do.
+   *
+   * @param took - Seconds from the question to the last byte, where that is known.
    */
-  begun?(url: string, bytes: Uint8Array, at: number): void;
+  begun?(url: string, bytes: Uint8Array, at: number, took?: number): void;
   stats(): EngineStats;
   /** Send a report with what goes to the coordinator anyway; true: it will. */
   report?(report: object): boolean | undefined;

@@ -10,6 +10,7 @@ import pytest
 from tests.bench import startup
 from tests.bench.swarm.__main__ import main
 from tests.bench.swarm.play import Outcome
+from tests.bench.swarm.processor import Runs, runs
 from tests.bench.swarm.report import Results, table, verdicts
 from tests.bench.swarm.witness import Seen
 from tests.browser.fixtures import missing
@@ -69,6 +70,33 @@ def test_numbers_that_nobody_measured_are_neither_shown_nor_judged() -> None:
     assert long.split()[-1] == "-"
 
 
+def run_of(name: str, url: str, dur_ms: float, tdur_ms: float) -> dict[str, object]:
+    return {
+        "ph": "X", "name": name, "dur": dur_ms * 1000, "tdur": tdur_ms * 1000,
+        "args": {"data": {"url": url}},
+    }  # fmt: skip
+
+
+def test_a_run_that_waited_for_a_core_is_told_from_one_that_needed_it(tmp_path: Path) -> None:
+    engine = "http://127.0.0.1/p2pcdn/engine.js?v=1"
+    trace = tmp_path / "trace.json"
+    events = [
+        run_of("FunctionCall", engine, 80, 12),
+        run_of("EvaluateScript", engine, 70, 60),
+        run_of("FunctionCall", "http://127.0.0.1/site.js", 90, 90),
+        run_of("Layout", engine, 90, 90),
+        {"ph": "X", "name": "RunMicrotasks", "dur": 3000, "tdur": 2000},
+        {"ph": "M", "name": "thread_name", "args": {"name": "x"}},
+    ]
+    trace.write_text(json.dumps({"traceEvents": events}))
+    assert runs(trace) == Runs(count=3, long_by_clock=2, long=1, most_ms=60)
+    results = {"p2pcdn": [outcome("p2pcdn", 1, 300)]}
+    name = "of these with > 50 ms of processor time"
+    assert name not in reached(results)
+    results["p2pcdn"][0].runs = runs(trace)
+    assert reached(results)[name] is False
+
+
 def test_wrong_options_are_told_before_anything_is_started(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -96,7 +124,7 @@ def test_two_viewers_of_each_system_see_the_film_and_its_copies_are_counted(
 ) -> None:
     file = tmp_path / "seen.json"
     arguments = ["--viewers", "2", "--seconds", "5", "--repeat", "1", "--scenario", "staggered"]
-    assert main([*arguments, "--json", str(file)]) == 0
+    assert main([*arguments, "--trace", "--json", str(file)]) == 0
     (scenario,) = json.loads(file.read_text())["scenarios"].values()
     copies = {}
     for seen in scenario["outcomes"]:
@@ -105,6 +133,8 @@ def test_two_viewers_of_each_system_see_the_film_and_its_copies_are_counted(
         for viewer in seen["viewers"]:
             assert viewer["errors"] == []
             assert viewer["ended"] and viewer["first_ms"] > 0 and viewer["memory"] > 0
+        if seen["system"] == "p2pcdn":
+            assert seen["runs"]["count"] > 100 and 0 < seen["runs"]["most_ms"]
     # Two visitors without a swarm fetch it twice; with one, the second is fed by the first.
     assert copies["plain"] == pytest.approx(2, abs=0.1)
     assert 1 <= copies["p2pcdn"] < 1.8

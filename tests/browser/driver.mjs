@@ -11,6 +11,7 @@ import puppeteer from "puppeteer-core";
 
 const browsers = new Map(); // name -> Browser
 const visitors = new Map(); // name -> Visitor
+const traces = new Map(); // name of a Browser -> Page that its trace was begun from
 let counter = 0;
 
 const CHROMIUM = [
@@ -97,6 +98,21 @@ const operations = {
     browsers.set(name, launched);
     launched.on("disconnected", () => browsers.delete(name));
     return { name, pid: launched.process()?.pid ?? null, version: await launched.version() };
+  },
+
+  /** Traces a whole browser until `traced` (Chromium only). */
+  async trace({ browser, path, categories }) {
+    // A page of its own: those of visitors may die.
+    const page = await browsers.get(browser).newPage();
+    traces.set(browser, page);
+    await page.tracing.start({ path, categories });
+  },
+
+  async traced({ browser }) {
+    const page = traces.get(browser);
+    traces.delete(browser);
+    await page.tracing.stop();
+    await page.close();
   },
 
   async visitor({ browser, javascript, scripts }) {

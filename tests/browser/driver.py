@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
@@ -261,6 +262,16 @@ class Browsers:
             "visitor", browser=browser.name, javascript=javascript, scripts=list(scripts)
         )
         return Visitor(self.node, browser, name, own_process=own)
+
+    @contextlib.contextmanager
+    def traced(self, browser: Browser, path: Path, categories: Iterable[str]) -> Iterator[None]:
+        """Trace a Chromium process into a JSON file, which is there afterwards."""
+        asked = ["-*", *categories]
+        self.node.call("trace", browser=browser.name, path=str(path), categories=asked)
+        try:
+            yield
+        finally:
+            self.node.call("traced", browser=browser.name, timeout=120)
 
     def close(self) -> None:
         self._shared.clear()

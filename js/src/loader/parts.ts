@@ -70,5 +70,6 @@ function hurries(player: HTMLMediaElement, low: number): boolean {
   for (let i = 0; i < buffered.length; i++)
     if (buffered.start(i) <= currentTime && currentTime < buffered.end(i))
       return buffered.end(i) - currentTime < low * playbackRate;
-  return true;
+  // Firefox begins before it lists anything.
+  return buffered.length > 0;
 }

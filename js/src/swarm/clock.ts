@@ -47,21 +47,31 @@ const ENOUGH = 4;
  */
 const UNDERRUN_S = 0.3;
 const UNDERRUN_BYTES = 65536;
+/**
+ * Firefox begins to play before it lists anything as buffered: it is believed to have what it was
+ * handed, up to so many seconds of it.
+ */
+const UNLISTED_S = 2;
 /** Not yet nothing: the player does play. */
 const LEAST_S = 0.01;
 
-/** Media seconds in hand before a player of this many bytes would wait. */
-function playable(p: Playback, size: number): number {
-  const ahead = bufferedAhead(p);
+/** Media seconds in hand before a player that was handed bytes up to `at` would wait. */
+function playable(p: Playback, size: number, at: number): number {
+  const { buffered, currentTime, duration, readyState } = p;
+  const perByte = duration > 0 && duration < Infinity ? duration / size : 0;
+  const unlisted = !buffered.length && readyState >= FUTURE;
+  const ahead = unlisted
+    ? Math.min(UNLISTED_S, Math.max(0, at * perByte - currentTime))
+    : bufferedAhead(p);
   if (ahead === 0) return 0;
-  const block = p.duration > 0 && p.duration < Infinity ? (UNDERRUN_BYTES * p.duration) / size : 0;
+  const block = UNDERRUN_BYTES * perByte;
   return Math.max(LEAST_S, ahead - UNDERRUN_S - Math.min(block, 2));
 }
 
 /** Seconds until this player needs the byte at its read position. */
-function leftOf(p: Playback, size: number): number {
+function leftOf(p: Playback, size: number, at: number): number {
   if (p.ended) return Infinity;
-  const ahead = playable(p, size);
+  const ahead = playable(p, size, at);
   const pace = Math.max(0.1, Math.abs(p.playbackRate) || 1);
   // `autoplay` begins without a word as soon as the browser finds that enough comes.
   const waits = p.autoplay && p.readyState < ENOUGH && !p.played?.length ? 0 : PAUSED_S;
@@ -88,7 +98,8 @@ export function needs(
   const bytesPerS = live.length
     ? Math.max(...live.map((p) => (size / p.duration) * Math.max(1, Math.abs(p.playbackRate))))
     : UNKNOWN_RATE;
-  const base = Math.min(...playbacks.map((p) => leftOf(p, size)), Infinity);
+  const latest = reads[reads.length - 1]?.at ?? resume;
+  const base = Math.min(...playbacks.map((p) => leftOf(p, size, latest)), Infinity);
   const demands: Demand[] = reads.map((r) => ({
     at: r.at,
     end: r.end,
@@ -98,7 +109,6 @@ export function needs(
         : Math.min(base, Math.max(0, STEADY_S - (now - r.waiting)))
       : Math.max(0, NO_PLAYER_S - (r.waiting === null ? 0 : now - r.waiting)),
   }));
-  const latest = reads[reads.length - 1]?.at ?? resume;
   if (playbacks.length && latest < size && base < Infinity)
     demands.push({ at: latest, end: size, left: base + 0.2 });
   return {

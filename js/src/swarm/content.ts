@@ -44,11 +44,12 @@ const PAUSED_HORIZON_S = 20;
 const SAVING_HORIZON_S = 10;
 const LONG_PAUSE_S = 60;
 /**
- * What has just begun to play is fetched so many seconds ahead, and so many more with the square
- * of the seconds since: a crowd has other work in its first moments, and who leaves soon was
- * given little in vain. And one segment, which may be long: all of it has to be here before its
- * first byte is played.
+ * What has just begun to play is fetched so many seconds ahead, first a second more with each, and
+ * more with the square of the seconds since: a crowd has other work in its first moments, and who
+ * leaves soon was given little in vain. And one segment, which may be long: all of it has to be
+ * here before its first byte is played.
  */
+const FIRST_HORIZON_S = 1.5;
 const EARLY_HORIZON_S = 4;
 const EARLY_GROWTH = 0.05;
 /** Segments that a source should have. */
@@ -248,7 +249,8 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
   }
 
   /** What the origin has sent without being asked by us: its player goes on from there. */
-  begun(bytes: Uint8Array, at: number): void {
+  begun(bytes: Uint8Array, at: number, took?: number): void {
+    if (took) this.origin.gave(bytes.length, took);
     if (!this.reads.length) this.resume = at + bytes.length;
     this.write(at, bytes, ORIGIN, at ? "no-peer" : "first");
     this.poke();
@@ -536,10 +538,13 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
     const { playsSince: since } = this;
     // One file of many is small, and its player has a measure of its own. Where there is nobody,
     // nobody is kept busy.
+    const plays = since === undefined ? Infinity : now - since;
     const early =
-      since === undefined || this.group || !(linked || expecting)
+      this.group || !(linked || expecting)
         ? Infinity
-        : EARLY_HORIZON_S + EARLY_GROWTH * (now - since) ** 2 + this.segmentBytes / bytesPerS;
+        : Math.min(EARLY_HORIZON_S, FIRST_HORIZON_S + plays) +
+          EARLY_GROWTH * plays ** 2 +
+          this.segmentBytes / bytesPerS;
     const most = playing || !this.playbacks.size ? early : PAUSED_HORIZON_S;
     const linkless = !linked && this.env.loneCause(this) === "no-link";
     const origin = linkless ? LINKLESS_HORIZON_S : ORIGIN_HORIZON_S;

@@ -590,8 +590,8 @@ export function createEngine(
   return {
     content,
     known: (url) => known(plain(url)) ?? null,
-    begun: (url, bytes, at) => {
-      void content(url, playlists).then((c) => (c as SwarmContent | null)?.begun(bytes, at));
+    begun: (url, bytes, at, took) => {
+      void content(url, playlists).then((c) => (c as SwarmContent | null)?.begun(bytes, at, took));
     },
     stats(): EngineStats {
       return {

@@ -46,6 +46,8 @@ const FINAL = (status: number): boolean =>
 const ENOUGH = 4;
 /** A response that stops for that long is given up. */
 const STUCK_S = 12;
+/** The best rate that is believed without having been measured, in bytes per second. */
+const BELIEVED = 2_000_000;
 /** How often a long response is measured. */
 const RATE_S = 0.5;
 
@@ -180,6 +182,14 @@ export class Origin {
     }
     if (count >= 32768) this.measure(count, this.now() - mark);
     this.end(flight);
+  }
+
+  /**
+   * The worker had bytes from it, all in all in so many seconds: a first guess. Good news is only
+   * half believed, as they may have come from the browser's cache.
+   */
+  gave(bytes: number, seconds: number): void {
+    if (!this.measured) this.rate = Math.min(BELIEVED, bytes / seconds);
   }
 
   private measure(bytes: number, seconds: number): void {

@@ -4,6 +4,7 @@ import { Assembly, ORIGIN, subtract } from "../../src/swarm/assembly";
 import { Bits, runsOf } from "../../src/swarm/bits";
 import { bufferedAhead, needs } from "../../src/swarm/clock";
 import { parseManifest } from "../../src/swarm/manifest";
+import { Origin } from "../../src/swarm/origin";
 import { Store, type Shelf } from "../../src/swarm/store";
 import { Uploader, type Outlet } from "../../src/swarm/uploader";
 import { Clock } from "../sim/clock";
@@ -135,6 +136,16 @@ describe("a player's clock", () => {
     const { demands } = needs(1000, [{ at: 500, end: 1000, waiting: 0 }], 500, [p], 20);
     expect(demands[0]?.left).toBe(0);
   });
+  test("one that plays and lists nothing as buffered (Firefox) has what it was handed", () => {
+    const handed = (bytes: number, more: Partial<Playback> = {}): number | undefined =>
+      needs(SIZE, [{ at: bytes, end: SIZE, waiting: 0 }], 0, [player(more)], 0).demands[0]?.left;
+    nearly(handed(1.5e6), 1.5);
+    nearly(handed(1.5e6, { readyState: 3, currentTime: 0.5 }), 1);
+    // Its index may be at the end.
+    nearly(handed(SIZE - 1), 2);
+    expect(handed(1.5e6, { readyState: 2 })).toBe(0);
+    expect(handed(1.5e6, { duration: Infinity })).toBe(0);
+  });
   test("a player that has closed its request is expected where it stopped", () => {
     const { demands } = needs(SIZE, [], 500, [player({ ranges: [[0, 4]] })], 0);
     expect(demands).toMatchObject([{ at: 500, end: SIZE }]);
@@ -143,6 +154,38 @@ describe("a player's clock", () => {
   test("bytes are needed at the file's mean rate and the player's pace", () => {
     expect(needs(1000, [], 0, [player({ playbackRate: 2 })], 0).bytesPerS).toBe(20);
     expect(needs(1000, [], 0, [player({ duration: NaN })], 0).bytesPerS).toBeGreaterThan(1000);
+  });
+});
+
+describe("the origin's first guess", () => {
+  const origin = (): Origin => {
+    const bytes = new Uint8Array(65536);
+    const headers = { "Content-Range": "bytes 0-65535/1000000" };
+    const sink = { received: () => undefined, landed: () => undefined, changed: () => undefined };
+    let now = 0;
+    return new Origin(
+      () => "http://site/a.mp4",
+      1_000_000,
+      sink,
+      () => Promise.resolve(new Response(bytes, { status: 206, headers })),
+      () => (now += 0.1),
+    );
+  };
+  test("is what the worker had from it, though not all of good news is believed", () => {
+    const one = origin();
+    one.gave(196_608, 6);
+    expect(one.rate).toBe(32_768);
+    one.gave(196_608, 0.001);
+    expect(one.rate).toBe(2_000_000);
+  });
+  test("counts no more when it has been measured", async () => {
+    const one = origin();
+    one.open([0, 65536], "first", false);
+    await new Promise((done) => setTimeout(done, 10));
+    const { rate } = one;
+    expect(rate).not.toBe(origin().rate);
+    one.gave(196_608, 6);
+    expect(one.rate).toBe(rate);
   });
 });
 

@@ -45,6 +45,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--repeat", type=_at_least(1), default=3, help="performances of each (default 3)"
     )
+    parser.add_argument(
+        "--trace", action="store_true",
+        help="trace Chromium: long tasks by the processor time of their scripts, too (slower)",
+    )  # fmt: skip
     parser.add_argument("--json", type=Path, help="write all that was seen to this file")
     parser.add_argument("--cache", type=Path, help="folder for the film (default: temporary)")
     return parser
@@ -120,7 +124,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # In turn, so that a busy minute of the machine hits them all alike.
             for system in options.system:
                 try:
-                    outcome = perform(scenario, system, show, options.viewers)
+                    outcome = perform(
+                        scenario, system, show, options.viewers, trace=options.trace
+                    )
                 except Missing as error:
                     print(error, file=sys.stderr)
                     return 2

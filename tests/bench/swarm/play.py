@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tests.bench.swarm.film import Film
+from tests.bench.swarm.processor import TRACED, Runs, runs
 from tests.bench.swarm.systems import Standing, standing
 from tests.bench.swarm.witness import WITNESS, Seen, memory, read
 from tests.browser.driver import BrowserError, Browsers, Visitor
@@ -69,6 +72,8 @@ class Outcome:
     """Bytes of all else that did: pages, scripts, manifests."""
     lasted_s: float = 0
     viewers: list[Seen] = field(default_factory=list)
+    runs: Runs | None = None
+    """What the scripts of p2pcdn cost its pages, where that was traced."""
     requests: list[dict[str, Any]] = field(default_factory=list)
     """What was asked of the origin, in order: `at` (seconds), `path`, `range`, `sent` (bytes)."""
 
@@ -82,9 +87,16 @@ class Outcome:
         return [viewer for viewer in self.viewers if not viewer.killed]
 
 
-def perform(scenario: Scenario, system: str, film: Film, viewers: int) -> Outcome:
-    """Play the film to everybody; everything that was started has ended when this returns."""
+def perform(
+    scenario: Scenario, system: str, film: Film, viewers: int, *, trace: bool = False
+) -> Outcome:
+    """Play the film to everybody; everything that was started has ended when this returns.
+
+    Args:
+        trace: Have Chromium tell what scripts cost, which costs something itself.
+    """
     with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="p2pcdn-trace-")))
         site = stack.enter_context(standing(system, film))
         browsers = Browsers()
         stack.callback(browsers.close)
@@ -98,9 +110,17 @@ def perform(scenario: Scenario, system: str, film: Film, viewers: int) -> Outcom
             site.proxy.paced = site.media
             site.proxy.bytes_per_s = scenario.limit * film.bytes_per_s
         outcome = Outcome(scenario.name, system, site.size)
-        started = time.monotonic()
-        show.run()
-        outcome.lasted_s = time.monotonic() - started
+        traces = []
+        with contextlib.ExitStack() as tracing:
+            for browser in {viewer.visitor.browser for viewer in show.viewers} if trace else ():
+                if browser.kind == "chromium":
+                    traces.append(folder / f"{browser.name}.json")
+                    tracing.enter_context(browsers.traced(browser, traces[-1], TRACED))
+            started = time.monotonic()
+            show.run()
+            outcome.lasted_s = time.monotonic() - started
+        if traces:
+            outcome.runs = sum(map(runs, traces), Runs())
         outcome.viewers = [viewer.seen for viewer in show.viewers]
         outcome.origin = site.proxy.sent(site.media)
         outcome.rest = site.proxy.sent() - outcome.origin

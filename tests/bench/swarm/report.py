@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from tests.bench.swarm.play import Outcome
+from tests.bench.swarm.processor import OWN, Runs
 from tests.bench.swarm.witness import Seen
 
 __all__ = ["Results", "Verdict", "measures", "table", "verdicts"]
@@ -19,7 +20,6 @@ _MB = 1e6
 # Config.memory_limit's default; and what a page may need beside its segments.
 _CEILING_BYTES = 256 * 1024 * 1024
 _BESIDE_BYTES = 50 * _MB
-_OWN = ("loader.js", "engine.js", "stored.js", "hud.js")
 
 
 def quantile(values: Sequence[float], q: float) -> float:
@@ -52,7 +52,19 @@ def _pooled(
 def _own(seen: Seen) -> float | None:
     if seen.scripts is None:
         return None
-    return sum(count for name, count in seen.scripts.items() if name in _OWN)
+    return sum(count for name, count in seen.scripts.items() if name in OWN)
+
+
+def _traced(
+    pick: Callable[[Runs], float], fold: Callable[[list[float]], float]
+) -> Callable[[list[Outcome]], float | None]:
+    """Of the repetitions that were traced."""
+
+    def value(outcomes: list[Outcome]) -> float | None:
+        found = [pick(outcome.runs) for outcome in outcomes if outcome.runs is not None]
+        return fold(found) if found else None
+
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +120,10 @@ _MEASURES = {
                 lambda found: sum(found) / len(found)),
     ),
     "own": Measure("of them by p2pcdn's scripts, all viewers", "", _pooled(_own, sum)),
+    "cpu": Measure("of these with > 50 ms of processor time", "", _traced(lambda r: r.long, sum)),
+    "cpumost": Measure(
+        "most processor time of one run", "ms", _traced(lambda r: r.most_ms, max), 1
+    ),
     "busy": Measure(
         "waits with film in hand (a busy machine)", "",
         _each(lambda o: sum(s.busy for s in o.stayed)),
@@ -198,4 +214,5 @@ def verdicts(scenario: str, results: Results) -> list[Verdict]:
     film = results["p2pcdn"][0].size
     ask("memory", (min(film, _CEILING_BYTES) + _BESIDE_BYTES) / _MB, " (film + 50)")
     ask("own", 0)
+    ask("cpu", 0)
     return made
