@@ -70,6 +70,5 @@ function hurries(player: HTMLMediaElement, low: number): boolean {
   for (let i = 0; i < buffered.length; i++)
     if (buffered.start(i) <= currentTime && currentTime < buffered.end(i))
       return buffered.end(i) - currentTime < low * playbackRate;
-  // Firefox begins before it lists anything.
-  return buffered.length > 0;
+  return true;
 }

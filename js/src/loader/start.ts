@@ -106,11 +106,8 @@ class Loader {
   readonly #parts = new Parts((url) => this.#players.playing(url));
   /** Bytes of parts that have passed and wait for a manifest. */
   #kept = 0;
-  /**
-   * URLs whose players need no engine yet: the worker gives them their beginning. And since when
-   * (`performance.now()`), where that is known.
-   */
-  readonly #beginning = new Map<string, number | undefined>();
+  /** URLs whose players need no engine yet: the worker gives them their beginning. */
+  readonly #beginning = new Set<string>();
   readonly #stored = stored();
   /** Until then a player is busy with what the worker gave it. */
   #shown: Promise<unknown> | undefined;
@@ -275,7 +272,7 @@ class Loader {
         const control = this.#worker();
         // What is stored here needs nothing from the origin, but an engine.
         if (this.#stored.includes(url)) void this.#content(url);
-        else this.#beginning.set(url, undefined);
+        else this.#beginning.add(url);
         if (control.usable) control.note(this.#hello());
         else if (!(await control.ready)) why = control.why;
         if (!why) {
@@ -295,7 +292,6 @@ class Loader {
       this.#players.measure(video, url);
     }
     this.#pending.delete(video);
-    if (this.#beginning.has(url ?? "")) this.#beginning.set(url ?? "", performance.now());
     restore(video);
   }
 
@@ -304,7 +300,7 @@ class Loader {
     const { href: url, origin } = source(video) ?? {};
     if (url === undefined || origin !== location.origin || video.dataset.p2p === "off") return;
     this.#shown ??= shown(video, this.#cameMs);
-    this.#beginning.set(url, undefined);
+    this.#beginning.add(url);
     this.#served.add(url);
     this.#videos.set(url, null);
     this.#players.measure(video, url);
@@ -339,7 +335,7 @@ class Loader {
   }
 
   #hello(): Note {
-    return { p2pcdn: "hello", begin: this.#engine ? [] : [...this.#beginning.keys()] };
+    return { p2pcdn: "hello", begin: this.#engine ? [] : [...this.#beginning] };
   }
 
   #listen(): void {
@@ -354,11 +350,8 @@ class Loader {
     workers?.addEventListener("message", ({ data, ports }: MessageEvent<Word>) => {
       const [port] = ports;
       if (data?.p2pcdn === "ask" && port) this.#bridge.answer(data as Ask, port);
-      else if (data?.p2pcdn === "begun") {
-        const since = this.#beginning.get(data.url);
-        const took = since && (performance.now() - since) / 1000;
-        void this.#begun(data.url, new Uint8Array(data.bytes), 0, took);
-      }
+      else if (data?.p2pcdn === "begun")
+        void this.#begun(data.url, new Uint8Array(data.bytes), 0, data.ms / 1000);
     });
     workers?.startMessages();
     setInterval(() => {

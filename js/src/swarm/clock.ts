@@ -48,10 +48,10 @@ const ENOUGH = 4;
 const UNDERRUN_S = 0.3;
 const UNDERRUN_BYTES = 65536;
 /**
- * Firefox begins to play before it lists anything as buffered: it is believed to have what it was
- * handed, up to so many seconds of it.
+ * Firefox begins to play some tenths of a second before it lists anything as buffered: it is
+ * believed to have what it was handed, up to that second of the film, as an index takes its part.
  */
-const UNLISTED_S = 2;
+const UNLISTED_S = 1.5;
 /** Not yet nothing: the player does play. */
 const LEAST_S = 0.01;
 
@@ -61,7 +61,7 @@ function playable(p: Playback, size: number, at: number): number {
   const perByte = duration > 0 && duration < Infinity ? duration / size : 0;
   const unlisted = !buffered.length && readyState >= FUTURE;
   const ahead = unlisted
-    ? Math.min(UNLISTED_S, Math.max(0, at * perByte - currentTime))
+    ? Math.max(0, Math.min(UNLISTED_S, at * perByte) - currentTime)
     : bufferedAhead(p);
   if (ahead === 0) return 0;
   const block = UNDERRUN_BYTES * perByte;

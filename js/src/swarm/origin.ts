@@ -185,8 +185,8 @@ export class Origin {
   }
 
   /**
-   * The worker had bytes from it, all in all in so many seconds: a first guess. Good news is only
-   * half believed, as they may have come from the browser's cache.
+   * The worker had bytes from it, all in all in so many seconds: a first guess. They may have come
+   * from the browser's cache.
    */
   gave(bytes: number, seconds: number): void {
     if (!this.measured) this.rate = Math.min(BELIEVED, bytes / seconds);

@@ -27,6 +27,8 @@ export interface Begun {
   readonly p2pcdn: "begun";
   readonly url: string;
   readonly bytes: ArrayBuffer;
+  /** Milliseconds from the question to their last. */
+  readonly ms: number;
 }
 
 /** From the page, outside of an answer. */

@@ -42,13 +42,13 @@ const BLOCK_MS = 4;
 /** What is known of a page. */
 interface Page {
   /** Set when it has said a word: finding it by its id takes the browser a round trip. */
-  client?: Client;
+  listener?: Client;
   /** It did not answer. Spares the next request a question whose answer is known. */
   quiet?: boolean;
   /** URLs whose players had better get their beginning from us. */
-  begin: readonly string[];
+  early: readonly string[];
   /** Its loader is on the way: what is said to it is lost. */
-  loading?: boolean | undefined;
+  awaited?: boolean | undefined;
   /** URLs whose players have had bytes that were made here. */
   readonly made: Set<string>;
 }
@@ -85,7 +85,7 @@ export function run(scope: Scope, config: WorkerConfig): void {
     const { active, waiting } = scope.registration;
     // Never take a scope from a site's own worker: a failed install leaves that one in place.
     if ([active, waiting].some((worker) => worker && !own(worker.scriptURL))) {
-      throw new Error("taken");
+      throw new Error();
     }
     // A navigation wakes the worker, without waiting for it: the page's video will want it soon.
     // Other requests need not even do that.
@@ -110,16 +110,16 @@ export function run(scope: Scope, config: WorkerConfig): void {
     if (note?.p2pcdn === "hello" && source) {
       const page = pageOf(source.id);
       greet(page, source);
-      page.begin = note.begin ?? [];
-      page.loading = note.loading;
+      page.early = note.begin ?? [];
+      page.awaited = note.loading;
       void sleep(UNKNOWN_MS).then(() => {
-        if (page.loading) silent(page);
+        if (page.awaited) silent(page);
       });
     } else if (note?.p2pcdn === "ping") ports[0]?.postMessage(config.version);
   });
 
   function pageOf(id: string): Page {
-    const page = pages.get(id) ?? { begin: [], made: new Set() };
+    const page = pages.get(id) ?? { early: [], made: new Set() };
     pages.delete(id);
     pages.set(id, page);
     for (const oldest of pages.keys()) if (pages.size > PAGES) pages.delete(oldest);
@@ -127,13 +127,13 @@ export function run(scope: Scope, config: WorkerConfig): void {
   }
 
   function greet(page: Page, client: Client): void {
-    page.client = client;
+    page.listener = client;
     page.quiet = false;
   }
 
   function silent(page: Page): void {
-    delete page.client;
-    page.loading = false;
+    delete page.listener;
+    page.awaited = false;
     page.quiet = true;
     void retire();
   }
@@ -173,12 +173,12 @@ export function run(scope: Scope, config: WorkerConfig): void {
     let response: Response | null = null;
     try {
       if (range === "bytes=0-") {
-        if (!page.client) await moment();
-        if (page.begin.includes(url)) response = await begin(page, url);
+        if (!page.listener) await moment();
+        if (page.early.includes(url)) response = await begin(page, url);
       }
       if (!response) {
-        while (page.loading) await moment();
-        const known = page.client;
+        while (page.awaited) await moment();
+        const known = page.listener;
         const client = page.quiet ? null : (known ?? (await scope.clients.get(clientId)));
         if (client)
           response = await ask(
@@ -210,6 +210,7 @@ export function run(scope: Scope, config: WorkerConfig): void {
    * frame, and asks again for what follows. Null where the network does not answer so.
    */
   async function begin(page: Page, url: string): Promise<Response | null> {
+    const asked = Date.now();
     // What the player of a film of some minutes needs for its first frame. With the site's cookies:
     // it is the site's own URL.
     const response = await scope.fetch(url, {
@@ -217,7 +218,7 @@ export function run(scope: Scope, config: WorkerConfig): void {
       redirect: "error",
     });
     // A part of known size, and no more than was asked for.
-    if (!response.headers.get("content-range")?.match(/^bytes 0-\d{1,6}\/\d/)) {
+    if (!response.headers.get("content-range")?.match(/bytes 0-\d{1,6}\/\d/)) {
       void response.body?.cancel();
       return null;
     }
@@ -226,8 +227,9 @@ export function run(scope: Scope, config: WorkerConfig): void {
       .clone()
       .arrayBuffer()
       .then(async (bytes) => {
-        while (page.loading) await moment();
-        page.client?.postMessage({ p2pcdn: "begun", url, bytes } satisfies Begun, [bytes]);
+        const ms = Date.now() - asked;
+        while (page.awaited) await moment();
+        page.listener?.postMessage({ p2pcdn: "begun", url, bytes, ms } satisfies Begun, [bytes]);
       }, Boolean);
     let room = BLOCK_BYTES;
     const paced = new TransformStream<Uint8Array, Uint8Array>({
@@ -255,7 +257,7 @@ export function run(scope: Scope, config: WorkerConfig): void {
       const { ok, status, headers } = await scope.fetch(scope.location.href);
       // A site may answer whatever it does not know with its first page.
       const gone = ok
-        ? !headers.get("content-type")?.includes("javascript")
+        ? !headers.get("content-type")?.includes("script")
         : status === 404 || status === 410;
       if (gone) await scope.registration.unregister();
     } catch {

@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from "vitest";
+import type { SwarmContent } from "../../src/swarm/content";
 import { first, Site, until, whole } from "./site";
 
 let site: Site;
@@ -11,6 +12,15 @@ test("a visitor alone gets the file's bytes from the origin, once", async () => 
   expect(site.sent).toBeLessThanOrEqual(site.file.length);
   await until(() => first(a).held === 16);
   expect(first(a)).toMatchObject({ fromOrigin: site.file.length, fromPeers: 0 });
+});
+
+test("how long the worker took for a film's beginning is a guess of what the origin gives", async () => {
+  site = await new Site().start();
+  const a = site.visitor();
+  const bytes = new Uint8Array(site.file.subarray(0, 32_768));
+  a.begun?.(site.url, bytes, 0, 4);
+  const content = (await a.content(site.url)) as SwarmContent;
+  await until(() => content.origin.rate === 8192);
 });
 
 test("the second visitor gets nearly everything from the first", { timeout: 20_000 }, async () => {

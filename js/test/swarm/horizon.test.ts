@@ -20,9 +20,9 @@ test("what has just begun to play is fetched a little ahead of others, later all
   const player = new Player(60);
   player.loaded = 1;
   content?.attach(player);
-  await until(() => first(visitor).held > 4);
+  await until(() => first(visitor).held > 2);
   await new Promise((done) => setTimeout(done, 600));
-  expect(first(visitor).held).toBeLessThan(12);
+  expect(first(visitor).held).toBeLessThan(6);
   // A minute goes by, in steps that no link takes for silence.
   const passing = setInterval(() => (skipped += 0.5), 20);
   await until(() => first(visitor).held === first(visitor).segments);

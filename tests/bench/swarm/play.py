@@ -110,25 +110,27 @@ def perform(
             site.proxy.paced = site.media
             site.proxy.bytes_per_s = scenario.limit * film.bytes_per_s
         outcome = Outcome(scenario.name, system, site.size)
-        traces = []
+        traces: list[Path] = []
+        # Of no interest where none of p2pcdn's scripts run.
+        traced = trace and system == "p2pcdn"
         with contextlib.ExitStack() as tracing:
-            for browser in {viewer.visitor.browser for viewer in show.viewers} if trace else ():
+            for browser in {v.visitor.browser for v in show.viewers} if traced else ():
                 if browser.kind == "chromium":
                     traces.append(folder / f"{browser.name}.json")
                     tracing.enter_context(browsers.traced(browser, traces[-1], TRACED))
             started = time.monotonic()
             show.run()
             outcome.lasted_s = time.monotonic() - started
+            outcome.viewers = [viewer.seen for viewer in show.viewers]
+            outcome.origin = site.proxy.sent(site.media)
+            outcome.rest = site.proxy.sent() - outcome.origin
+            outcome.requests = [
+                {"at": round(e.at - started, 3), "path": e.path,
+                 "range": e.headers.get("range"), "sent": e.sent}
+                for e in site.proxy.requests(site.media)
+            ]  # fmt: skip
         if traces:
             outcome.runs = sum(map(runs, traces), Runs())
-        outcome.viewers = [viewer.seen for viewer in show.viewers]
-        outcome.origin = site.proxy.sent(site.media)
-        outcome.rest = site.proxy.sent() - outcome.origin
-        outcome.requests = [
-            {"at": round(e.at - started, 3), "path": e.path,
-             "range": e.headers.get("range"), "sent": e.sent}
-            for e in site.proxy.requests(site.media)
-        ]  # fmt: skip
         return outcome
 
 

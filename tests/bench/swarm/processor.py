@@ -7,7 +7,7 @@ cores make runs of a few milliseconds "long tasks".
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,15 @@ __all__ = ["OWN", "TRACED", "Runs", "runs"]
 OWN = ("loader.js", "engine.js", "stored.js", "hud.js")
 """p2pcdn's scripts in a page."""
 
-TRACED = ("devtools.timeline",)
+TRACED = ("devtools.timeline", "v8.execute")
 """The categories of a trace that `runs` reads."""
 
 _LONG_MS = 50
-# Chromium's names of what enters a script. A promise's reactions name none: on the benchmark's
-# page hardly anybody else has any.
-_ENTRIES = frozenset({"FunctionCall", "EvaluateScript", "v8.evaluateModule"})
+# Chromium's names of what enters a script, and of promises' reactions, which name no script: on the
+# benchmark's page hardly anybody but p2pcdn has any.
+_ENTRIES = frozenset({"FunctionCall", "EvaluateScript"})
 _REACTIONS = "RunMicrotasks"
+_PAGE_THREAD = "CrRendererMain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class Runs:
     """Runs of p2pcdn's scripts in the pages of one performance."""
 
     count: int = 0
+    reactions: int = 0
+    """How many of them were reactions of promises."""
     long_by_clock: int = 0
     """Of more than 50 ms."""
     long: int = 0
@@ -42,6 +45,7 @@ class Runs:
     def __add__(self, other: Runs) -> Runs:
         return Runs(
             self.count + other.count,
+            self.reactions + other.reactions,
             self.long_by_clock + other.long_by_clock,
             self.long + other.long,
             max(self.most_ms, other.most_ms),
@@ -49,17 +53,23 @@ class Runs:
 
 
 def runs(trace: Path) -> Runs:
-    """Reads a trace in Chromium's JSON format, category `devtools.timeline`."""
+    """Reads a trace in Chromium's JSON format, of the categories `TRACED`."""
     return _runs(json.loads(trace.read_text(encoding="utf-8"))["traceEvents"])
 
 
-def _runs(events: Iterable[dict[str, Any]]) -> Runs:
+def _runs(events: Sequence[dict[str, Any]]) -> Runs:
+    pages = {
+        (event["pid"], event["tid"])
+        for event in events
+        if event["name"] == "thread_name" and event["args"]["name"] == _PAGE_THREAD
+    }
     found = Runs()
     for event in events:
         # Complete events, durations in microseconds: `dur` by the clock, `tdur` the thread's own.
-        if event.get("ph") == "X" and _is_own(event):
+        if event["ph"] == "X" and (event["pid"], event["tid"]) in pages and _is_own(event):
             clock, own = event.get("dur", 0) / 1000, event.get("tdur", 0) / 1000
-            found += Runs(1, clock > _LONG_MS, own > _LONG_MS, own)
+            reaction = event["name"] == _REACTIONS
+            found += Runs(1, reaction, clock > _LONG_MS, own > _LONG_MS, own)
     return found
 
 

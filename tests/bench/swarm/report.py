@@ -120,9 +120,9 @@ _MEASURES = {
                 lambda found: sum(found) / len(found)),
     ),
     "own": Measure("of them by p2pcdn's scripts, all viewers", "", _pooled(_own, sum)),
-    "cpu": Measure("of these with > 50 ms of processor time", "", _traced(lambda r: r.long, sum)),
+    "cpu": Measure("runs of > 50 ms of processor time", "", _traced(lambda r: r.long, sum)),
     "cpumost": Measure(
-        "most processor time of one run", "ms", _traced(lambda r: r.most_ms, max), 1
+        "most processor time of a run", "ms", _traced(lambda r: r.most_ms, max), 1
     ),
     "busy": Measure(
         "waits with film in hand (a busy machine)", "",
