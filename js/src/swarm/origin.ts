@@ -46,8 +46,6 @@ const FINAL = (status: number): boolean =>
 const ENOUGH = 4;
 /** A response that stops for that long is given up. */
 const STUCK_S = 12;
-/** The best rate that is believed without having been measured, in bytes per second. */
-const BELIEVED = 2_000_000;
 /** How often a long response is measured. */
 const RATE_S = 0.5;
 
@@ -185,11 +183,11 @@ export class Origin {
   }
 
   /**
-   * The worker had bytes from it, all in all in so many seconds: a first guess. They may have come
-   * from the browser's cache.
+   * The worker had bytes from it, all in all in so many seconds: a first guess, where it is a worse
+   * one. They may have come from the browser's cache, and who hurries too late lets a player stall.
    */
   gave(bytes: number, seconds: number): void {
-    if (!this.measured) this.rate = Math.min(BELIEVED, bytes / seconds);
+    if (!this.measured) this.rate = Math.min(this.rate, bytes / seconds);
   }
 
   private measure(bytes: number, seconds: number): void {
