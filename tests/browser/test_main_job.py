@@ -191,7 +191,9 @@ def test_who_goes_to_another_page_and_back_watches_on(
     second.visitor.eval("void setTimeout(() => history.back())")
     second.visitor.wait_for("player.currentSrc.endsWith('long.mp4')")
     if kind == "chromium":
-        second.visitor.wait_for("window.kept")  # or else we kept the page out of that cache
+        # Or else we kept the page out of that cache; Chromium says why.
+        why = "performance.getEntriesByType('navigation')[0].notRestoredReasons"
+        assert second.visitor.wait_for(f"window.kept || ({why} && JSON.stringify({why}))") is True
     alone = proxy.sent(r"/media/long\.mp4")
     second.shared().play(4).end()
     second.no_error()
