@@ -41,10 +41,11 @@ const BLOCK_MS = 4;
 
 /** What is known of a page. */
 interface Page {
-  /** Set when it has said a word: finding it by its id takes the browser a round trip. */
-  listener?: Client;
-  /** It did not answer. Spares the next request a question whose answer is known. */
-  quiet?: boolean;
+  /**
+   * Set when it has said a word: finding it by its id takes the browser a round trip. Null where it
+   * did not answer: spares the next request a question whose answer is known.
+   */
+  listener?: Client | null;
   /** URLs whose players had better get their beginning from us. */
   early: readonly string[];
   /** Its loader is on the way: what is said to it is lost. */
@@ -85,7 +86,7 @@ export function run(scope: Scope, config: WorkerConfig): void {
     const { active, waiting } = scope.registration;
     // Never take a scope from a site's own worker: a failed install leaves that one in place.
     if ([active, waiting].some((worker) => worker && !own(worker.scriptURL))) {
-      throw new Error();
+      throw new Error("taken");
     }
     // A navigation wakes the worker, without waiting for it: the page's video will want it soon.
     // Other requests need not even do that.
@@ -109,7 +110,7 @@ export function run(scope: Scope, config: WorkerConfig): void {
     const note = data as Note | null;
     if (note?.p2pcdn === "hello" && source) {
       const page = pageOf(source.id);
-      greet(page, source);
+      page.listener = source;
       page.early = note.begin ?? [];
       page.awaited = note.loading;
       void sleep(UNKNOWN_MS).then(() => {
@@ -126,15 +127,9 @@ export function run(scope: Scope, config: WorkerConfig): void {
     return page;
   }
 
-  function greet(page: Page, client: Client): void {
-    page.listener = client;
-    page.quiet = false;
-  }
-
   function silent(page: Page): void {
-    delete page.listener;
+    page.listener = null;
     page.awaited = false;
-    page.quiet = true;
     void retire();
   }
 
@@ -159,7 +154,7 @@ export function run(scope: Scope, config: WorkerConfig): void {
     }
     url.hash = "";
     const page = pageOf(clientId);
-    if (page.quiet && !page.made.has(url.href)) return;
+    if (page.listener === null && !page.made.has(url.href)) return;
     event.respondWith(answer(event, page, url.href, media));
   });
 
@@ -179,7 +174,7 @@ export function run(scope: Scope, config: WorkerConfig): void {
       if (!response) {
         while (page.awaited) await moment();
         const known = page.listener;
-        const client = page.quiet ? null : (known ?? (await scope.clients.get(clientId)));
+        const client = known === undefined ? await scope.clients.get(clientId) : known;
         if (client)
           response = await ask(
             client,
@@ -188,7 +183,7 @@ export function run(scope: Scope, config: WorkerConfig): void {
             known ? KNOWN_MS : UNKNOWN_MS,
             SILENCE_MS,
             (spoke) => {
-              if (spoke) greet(page, client);
+              if (spoke) page.listener = client;
               else silent(page);
             },
           );
@@ -218,7 +213,7 @@ export function run(scope: Scope, config: WorkerConfig): void {
       redirect: "error",
     });
     // A part of known size, and no more than was asked for.
-    if (!response.headers.get("content-range")?.match(/bytes 0-\d{1,6}\/\d/)) {
+    if (!response.headers.get("content-range")?.match(/^bytes 0-\d{1,6}\/\d/)) {
       void response.body?.cancel();
       return null;
     }
@@ -257,7 +252,7 @@ export function run(scope: Scope, config: WorkerConfig): void {
       const { ok, status, headers } = await scope.fetch(scope.location.href);
       // A site may answer whatever it does not know with its first page.
       const gone = ok
-        ? !headers.get("content-type")?.includes("script")
+        ? !headers.get("content-type")?.includes("javascript")
         : status === 404 || status === 410;
       if (gone) await scope.registration.unregister();
     } catch {

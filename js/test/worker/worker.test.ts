@@ -231,7 +231,7 @@ describe("the worker", () => {
   });
 
   it("refuses to take the place of a site's own worker", async () => {
-    await expect(worker({ active: "/sw.js" }).install()).rejects.toThrow();
+    await expect(worker({ active: "/sw.js" }).install()).rejects.toThrow("taken");
     await worker({ active: "/p2pcdn/worker.js" }).install();
   });
 
