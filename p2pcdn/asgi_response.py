@@ -105,6 +105,8 @@ class Response:
         )
         if self._page is None:
             await self._send_start(None)
+        else:
+            self._site.tags_pages = True
 
     async def _page_begins(self, message: Message) -> None:
         options, start = self._options, self._start

@@ -39,10 +39,10 @@ class P2PCDN:
 
             return FlaskExtension(options)
         if _is_asgi(app):
-            from p2pcdn.asgi import ASGIMiddleware
+            from p2pcdn.asgi import asgi_middleware
 
             app = guarantee_single_callable(app)  # type: ignore[no-untyped-call]
-            return ASGIMiddleware(app, _load(options, app), secret=_secret_of(app))
+            return asgi_middleware(app, _load(options, app), secret=_secret_of(app))
         if callable(app):
             from p2pcdn.wsgi import WSGIMiddleware
 

@@ -129,6 +129,8 @@ class Site:
         self._parts: _Parts | None = None
         self._options: dict[str, PageOptions] = {}
         self._prepared: LRUCache[str, bool] = LRUCache(10_000)
+        self.tags_pages = False
+        """A page was rewritten here: a visitor may name an ETag of ours."""
         _sites.add(self)
 
     # --- what the adapters ask ---------------------------------------------------------

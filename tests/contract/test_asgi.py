@@ -245,3 +245,38 @@ def test_an_app_that_knows_its_prefix_itself_is_found_below_it(
     loader, status = asyncio.run(ask())
     assert loader.startswith("/site/p2pcdn/loader.js")
     assert status == 200
+
+
+def test_a_page_from_before_a_restart_is_sent_whole_once_and_confirmed_from_then_on(
+    tmp_path: Path,
+) -> None:
+    """Only once a page has left does the middleware look for its ETags in every request."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        etag = (b"etag", b'"v1"')
+        if (b"if-none-match", b'"v1"') in scope["headers"]:
+            await send({"type": "http.response.start", "status": 304, "headers": [etag]})
+            await send(body(b""))
+        else:
+            await send(start(HTML, LENGTH, etag))
+            await send(body())
+
+    async def visits(*etags: bytes) -> list[Any]:
+        site = P2PCDN(app, data_dir=str(tmp_path))
+        got: list[Any] = []
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                got.append((message["status"], dict(message["headers"])[b"etag"]))
+
+        for etag in etags:
+            headers = [(b"if-none-match", etag)]
+            asked = {"type": "http", "method": "GET", "path": "/", "root_path": "",
+                     "query_string": b"", "headers": headers}  # fmt: skip
+            await site(asked, None, send)
+        return got
+
+    ((_, tagged),) = asyncio.run(visits(b'"other"'))
+    assert tagged not in (b'"v1"', b'"other"')
+    # A new process.
+    assert asyncio.run(visits(tagged, tagged)) == [(200, tagged), (304, tagged)]
