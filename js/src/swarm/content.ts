@@ -44,14 +44,16 @@ const PAUSED_HORIZON_S = 20;
 const SAVING_HORIZON_S = 10;
 const LONG_PAUSE_S = 60;
 /**
- * What has just begun to play is fetched so many seconds ahead, first a second more with each, and
- * more with the square of the seconds since: a crowd has other work in its first moments, and who
- * leaves soon was given little in vain. And one segment, which may be long: all of it has to be
- * here before its first byte is played.
+ * What has just begun to play is fetched so many seconds ahead, from the second on a second more
+ * with each, and from the sixth on more with the square of the seconds since: a crowd has other
+ * work in its first moments, those who come just then wait for their first frame, and who leaves
+ * soon was given little in vain. And one segment, which may be long: all of it has to be here
+ * before its first byte is played.
  */
 const FIRST_HORIZON_S = 1.5;
 const EARLY_HORIZON_S = 4;
-const EARLY_GROWTH = 0.05;
+const EARLY_S = 6;
+const EARLY_GROWTH_S = 20;
 /** Segments that a source should have. */
 const WANTED = 32;
 const RECLAIM_S = 2;
@@ -535,15 +537,14 @@ export class SwarmContent implements Content, Shared, Shelf, Sink {
     if (now - this.playingAt > LONG_PAUSE_S) return [0, 0];
     const memory = (0.5 * this.env.store.limit) / bytesPerS;
     if (playing) this.playsSince ??= now;
-    const { playsSince: since } = this;
     // One file of many is small, and its player has a measure of its own. Where there is nobody,
     // nobody is kept busy.
-    const plays = since === undefined ? Infinity : now - since;
+    const plays = now - (this.playsSince ?? -Infinity);
     const early =
       this.group || !(linked || expecting)
         ? Infinity
-        : Math.min(EARLY_HORIZON_S, FIRST_HORIZON_S + plays) +
-          EARLY_GROWTH * plays ** 2 +
+        : Math.min(EARLY_HORIZON_S, Math.max(FIRST_HORIZON_S, plays - 0.5)) +
+          Math.max(0, plays - EARLY_S) ** 2 / EARLY_GROWTH_S +
           this.segmentBytes / bytesPerS;
     const most = playing || !this.playbacks.size ? early : PAUSED_HORIZON_S;
     const linkless = !linked && this.env.loneCause(this) === "no-link";
