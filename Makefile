@@ -52,7 +52,7 @@ SECOND := PASSED ONLY AT THE SECOND TRY: what failed above. Please look into it.
 .PHONY: test
 test: system check ## everything but the long matrix, real browsers included
 	tools/run-tests.sh -n 2 --dist loadfile -m "server and not browser and not slow"
-	tools/run-tests.sh -m "browser and not slow"
+	tools/run-tests.sh -n 2 --dist worksteal -m "browser and not slow"
 
 .PHONY: check
 check: .make/python $(STATIC) .make/node-browser ## linters, types and the tests that need no server or browser
@@ -66,7 +66,7 @@ check: .make/python $(STATIC) .make/node-browser ## linters, types and the tests
 
 .PHONY: test-browser
 test-browser: system .make/python $(STATIC) .make/node-browser ## the tests in real browsers
-	$(BIN)/python -m pytest -m "browser and not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "browser and not slow"
 
 .PHONY: test-slow
 test-slow: system .make/python $(STATIC) .make/node-browser ## the long matrix

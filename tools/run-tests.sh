@@ -11,7 +11,7 @@ status=$?
 [ "$status" -eq 1 ] || exit "$status"
 echo
 echo "Once more, only what failed:"
-$pytest "$@" --last-failed --last-failed-no-failures none
+$pytest "$@" -n 0 --last-failed --last-failed-no-failures none
 status=$?
 if [ "$status" -eq 0 ]; then
 	echo "PASSED ONLY AT THE SECOND TRY: the failures of the first run, above. Please look into them."
