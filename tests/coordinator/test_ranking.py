@@ -15,6 +15,8 @@ from p2pcdn.coordinator.quality import Measure, Quality, read_links
 
 from .world import CONTENT, World
 
+pytestmark = pytest.mark.long
+
 
 class RandomRanker:
     """The baseline: any of those that hold something."""

@@ -15,6 +15,8 @@ from tests.hub.people import Person, make_hub, run, until
 from tests.servers.fixtures import made
 from tests.servers.redis import Redis
 
+pytestmark = pytest.mark.long
+
 Pair = tuple[Hub, Hub]
 
 
