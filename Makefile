@@ -53,18 +53,18 @@ SECOND := PASSED ONLY AT THE SECOND TRY: what failed above. Please look into it.
 .PHONY: test
 test: system check ## everything but the long matrix, real browsers included
 	cd js && npm run --silent test:long
-	tools/run-tests.sh -n 2 --dist loadfile -m "(server or long) and not browser and not slow"
+	tools/run-tests.sh -n 2 --dist loadfile -m "(server or lengthy) and not browser and not slow"
 	tools/run-tests.sh -n 2 --dist worksteal -m "browser and not slow"
 
 .PHONY: check
-check: .make/python $(STATIC) .make/node-browser ## linters, types and the tests that need no server or browser
+check: .make/python $(STATIC) .make/node-browser ## linters, types and the quick tests: no server, no browser
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@# Side by side: either keeps one core busy for a quarter of a minute or more.
 	cd js && npm run --silent check & lint=$$!; $(BIN)/mypy; types=$$?; wait $$lint && exit $$types
 	@# The WebRTC that Node gets for these tests is native code, and dies with its process now and then.
 	cd js && { $(QUICK) || { echo "Once more:" && $(QUICK) && echo "$(SECOND)"; }; }
-	tools/run-tests.sh -q -n 3 --dist worksteal -m "not browser and not server and not long and not slow"
+	tools/run-tests.sh -q -n 3 --dist worksteal -m "not browser and not server and not lengthy and not slow"
 
 .PHONY: test-browser
 test-browser: system .make/python $(STATIC) .make/node-browser ## the tests in real browsers

@@ -105,7 +105,7 @@ class Response:
         )
         if self._page is None:
             await self._send_start(None)
-        else:
+        elif any(name.lower() == b"etag" for name, _ in start["headers"]):
             self._site.tags_pages = True
 
     async def _page_begins(self, message: Message) -> None:

@@ -130,7 +130,7 @@ class Site:
         self._options: dict[str, PageOptions] = {}
         self._prepared: LRUCache[str, bool] = LRUCache(10_000)
         self.tags_pages = False
-        """A page was rewritten here: a visitor may name an ETag of ours."""
+        """A page with an ETag has passed here: a visitor may name one of ours."""
         _sites.add(self)
 
     # --- what the adapters ask ---------------------------------------------------------

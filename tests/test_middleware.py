@@ -13,6 +13,7 @@ from flask import Flask
 from starlette.applications import Starlette
 
 from p2pcdn import P2PCDN, ConfigError, P2PCDNError
+from p2pcdn.runtime import Site
 from p2pcdn.wsgi import WSGIMiddleware
 
 
@@ -50,7 +51,11 @@ class Returns:
 )
 def test_an_asgi_app_becomes_what_every_server_takes_for_one(app: Any) -> None:
     """Servers ask whether it is a coroutine function; of an object, whether its `__call__` is."""
-    assert inspect.iscoroutinefunction(P2PCDN(app))
+    made = P2PCDN(app)
+    assert made is not app
+    assert isinstance(made.site, Site)
+    assert made.site is not getattr(app, "site", None)
+    assert inspect.iscoroutinefunction(made)
 
 
 @pytest.mark.parametrize("app", [wsgi, Flask("site"), Flask("site").wsgi_app, P2PCDN(wsgi)])

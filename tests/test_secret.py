@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from p2pcdn import P2PCDN
 from p2pcdn.coordinator import Admission, Verdict
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.lengthy
 
 CONTENT, PEER = "0123456789abcdef" * 2, "anna"
 

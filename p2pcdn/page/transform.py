@@ -19,7 +19,9 @@ to a page with the loader are the loader's business.
 
 **Validators.** Every candidate page's ETag gets a suffix that stands for the injected loader;
 it is taken off `If-None-Match` and `If-Match` before the app sees them, so the app can still
-answer 304. After an update of the loader old validators no longer match, and caches renew.
+answer 304. After an update of the loader old validators no longer match, and caches renew. (Under
+ASGI a process begins with that when a page with an ETag has passed it: before, the app finds its
+own ETag nowhere and sends the page.)
 
 **If the loader itself does not run** (a blocker, a 500, an error page with status 200, a browser
 too old for its syntax), `onload` and `onerror` on its script put every `src` back, wherever the

@@ -30,19 +30,22 @@ def size(name: str) -> int:
 USUAL = 500_000
 
 
-def second_is_fed_by_the_first(proxy: Proxy, first: Watch, second: Watch) -> None:
-    first.open("watch/one").shared().play().end()
+def second_is_fed_by_the_first(
+    proxy: Proxy, first: Watch, second: Watch, film: str = "one"
+) -> None:
+    name, page, path = f"{film}.mp4", f"watch/{film}", rf"/media/{film}\.mp4"
+    first.open(page).shared().play().end()
     first.no_error()
-    first.delivered("one.mp4")
-    alone = proxy.sent(r"/media/one\.mp4")
-    assert alone <= size("one.mp4") * 1.1, "the first visitor cost more than plain HTTP"
+    first.delivered(name)
+    alone = proxy.sent(path)
+    assert alone <= size(name) * 1.1, "the first visitor cost more than plain HTTP"
 
     proxy.bytes_per_s = USUAL
-    second.open("watch/one").shared().play(1).end()
+    second.open(page).shared().play(1).end()
     second.no_error()
-    second.delivered("one.mp4")
-    saved = size("one.mp4") - (proxy.sent(r"/media/one\.mp4") - alone)
-    assert saved >= size("one.mp4") / 2, f"only {saved} of {size('one.mp4')} bytes were saved"
+    second.delivered(name)
+    saved = size(name) - (proxy.sent(path) - alone)
+    assert saved >= size(name) / 2, f"only {saved} of {size(name)} bytes were saved"
     assert second.received >= saved, "what the origin saved must have come from a peer"
 
 
@@ -69,9 +72,13 @@ def test_a_second_visitor_gets_the_video_from_the_first(
 def test_behind_a_proxy_that_refuses_websockets_visitors_find_each_other_by_the_mailbox(
     site: Site, watch: Watcher
 ) -> None:
-    """nginx without the lines for upgrades, and a prefix, in front of gunicorn."""
-    proxy = site("flask-no-upgrades-nginx")
-    second_is_fed_by_the_first(proxy, watch(proxy), watch(proxy))
+    """nginx without the lines for upgrades, and a prefix, in front of gunicorn.
+
+    A link takes some questions here, a second on a busy machine, and until it is there a film is
+    fetched from the site: in that time half of a short one.
+    """
+    proxy = site("flask-no-upgrades-nginx", ready=("watch/long", "long.mp4"))
+    second_is_fed_by_the_first(proxy, watch(proxy), watch(proxy), "long")
     tried = [exchange.status for exchange in proxy.requests(r"/peerjs/peerjs")]
     assert tried and 101 not in tried
     assert proxy.requests(r"^/videos/peerjs/mailbox")
@@ -183,17 +190,27 @@ def test_who_goes_to_another_page_and_back_watches_on(
     proxy = site("starlette-uvicorn", ready=("watch/long", "long.mp4"))
     first = watch(proxy).open("watch/long").shared().play(8).end()
     second = watch(proxy, kind).open("watch/long").shared().play(1).until(2)
-    second.visitor.eval(
-        "addEventListener('pageshow', (event) => { window.kept = event.persisted })"
-    )
+    second.visitor.eval("""(() => {
+        addEventListener('pageshow', (event) => { window.kept = event.persisted });
+        const { prototype } = RTCPeerConnection, { close } = prototype;
+        let open = p2pcdn.stats().engine.peers.length;
+        prototype.close = function () { open--; close.call(this) };
+        // Later than our own listener, which was there before.
+        addEventListener('pagehide', () => { sessionStorage.open = open });
+    })()""")
     second.visitor.goto(f"{proxy.localhost}/watch/two")
     second.visitor.wait_for("player.currentSrc.endsWith('two.mp4')")
     second.visitor.eval("void setTimeout(() => history.back())")
     second.visitor.wait_for("player.currentSrc.endsWith('long.mp4')")
     if kind == "chromium":
-        # Or else we kept the page out of that cache; Chromium says why.
+        # Or else we kept the page out of that cache; Chromium says why. It may also count a
+        # connection that was closed in time as open, once in thirty times on a busy machine.
         why = "performance.getEntriesByType('navigation')[0].notRestoredReasons"
-        assert second.visitor.wait_for(f"window.kept || ({why} && JSON.stringify({why}))") is True
+        said = second.visitor.wait_for(
+            f"window.kept || {why}?.reasons.map(({{ reason }}) => reason).join()"
+        )
+        assert said in (True, "rtc")
+        assert second.visitor.eval("sessionStorage.open") == "0"
     alone = proxy.sent(r"/media/long\.mp4")
     second.shared().play(4).end()
     second.no_error()

@@ -162,8 +162,9 @@ def test_several_sites_mounted_in_one_app_each_share_their_own_videos(tmp_path: 
     asyncio.run(ask())
 
 
+@pytest.mark.parametrize("said", [{}, {"root_path": ""}])
 def test_a_file_is_counted_by_its_own_path_whatever_a_router_makes_of_the_scope(
-    tmp_path: Path,
+    tmp_path: Path, said: dict[str, str]
 ) -> None:
     counted: list[str] = []
 
@@ -179,8 +180,32 @@ def test_a_file_is_counted_by_its_own_path_whatever_a_router_makes_of_the_scope(
     site.site.recorder.origin = lambda target, **_: counted.append(target)
     path = "/media/film.mp4"
     asked = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []}
-    asyncio.run(site(asked, None, send))
+    asyncio.run(site(asked | said, None, send))
     assert counted == [path]
+
+
+def test_what_goes_wrong_while_a_start_is_sent_is_not_taken_for_a_start_without_headers(
+    tmp_path: Path,
+) -> None:
+    sent: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(start((b"content-type", b"application/json")))
+
+    def send(message: Any) -> Any:
+        sent.append(message)
+        raise KeyError("no coroutine")
+
+    async def ask() -> None:
+        site = P2PCDN(app, data_dir=str(tmp_path))
+        asked = {"type": "http", "method": "GET", "path": "/", "root_path": "",
+                 "query_string": b"", "headers": []}  # fmt: skip
+        for _ in range(2):  # only from the second on the type is known
+            with pytest.raises(KeyError, match="no coroutine"):
+                await site(asked, None, send)
+
+    asyncio.run(ask())
+    assert len(sent) == 2
 
 
 def test_a_visitor_who_has_the_range_does_not_wait_for_the_rest_of_the_film(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from p2pcdn.coordinator.quality import Measure, Quality, read_links
 
 from .world import CONTENT, World
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.lengthy
 
 
 class RandomRanker:

@@ -22,7 +22,7 @@ from p2pcdn import Config, cli
 from p2pcdn.config import options
 from tests.docs.pages import DOCS, ROOT, Block, anchors, blocks, links, pages
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.lengthy
 
 FILM = ROOT / "p2pcdn" / "demo" / "media" / "northern-light.mp4"
 

@@ -15,7 +15,7 @@ from tests.hub.people import Person, make_hub, run, until
 from tests.servers.fixtures import made
 from tests.servers.redis import Redis
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.lengthy
 
 Pair = tuple[Hub, Hub]
 

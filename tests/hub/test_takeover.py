@@ -23,7 +23,7 @@ from p2pcdn.coordinator import Candidate, DefaultRanker
 from p2pcdn.hub import HubUnavailable, place
 from tests.hub.people import CONTENT, Person, make_hub, run, until
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.lengthy
 
 ROOT = Path(__file__).parents[2]
 

@@ -44,11 +44,11 @@ const PAUSED_HORIZON_S = 20;
 const SAVING_HORIZON_S = 10;
 const LONG_PAUSE_S = 60;
 /**
- * What has just begun to play is fetched so many seconds ahead, from the second on a second more
- * with each, and from the sixth on more with the square of the seconds since: a crowd has other
- * work in its first moments, those who come just then wait for their first frame, and who leaves
- * soon was given little in vain. And one segment, which may be long: all of it has to be here
- * before its first byte is played.
+ * What has just begun to play is fetched so many seconds ahead, once it has played for two a second
+ * more with each, and after six more with the square of the seconds since: a crowd has other work
+ * in its first moments, those who come just then wait for their first frame, and who leaves soon
+ * was given little in vain. And one segment, which may be long: all of it has to be here before its
+ * first byte is played.
  */
 const FIRST_HORIZON_S = 1.5;
 const EARLY_HORIZON_S = 4;
